@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow, bail};
-use steelmill_core::{DaemonRef, Factory, Result, Scope, assert_sometimes};
+use steelmill_core::{DaemonRef, Factory, Result, Scope, assert_sometimes_at_least};
 use tokio::sync::{Notify, watch};
 
 use crate::settings::{Canary, Settings};
@@ -213,7 +213,7 @@ impl Storage {
                 is_stopping = scope.until_stopping(disk.queued.notified()).await.is_none();
                 continue;
             }
-            assert_sometimes!(queue.len() > 1, "several changes share a commit");
+            assert_sometimes_at_least!(queue.len(), 2, "several changes share a commit");
             let changes = disk.changes(queue);
             database = blocking(move || database.commit(&changes).map(|()| database)).await?;
             disk.durable.send_modify(|durable| durable.up_to = last);

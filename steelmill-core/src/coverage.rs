@@ -6,6 +6,13 @@
 //! [`assert_unreachable!`](crate::assert_unreachable) and [`buggify!`](crate::buggify) is a coverage [`Point`], listed
 //! also when no run reaches it. The names are those of Antithesis's SDK and of FoundationDB.
 //!
+//! # Bounds
+//! A condition is true or false, but a number also comes close: a queue of 97 with room for 100. For numbers and durations
+//! there are [`assert_always_at_most!`](crate::assert_always_at_most),
+//! [`assert_always_at_least!`](crate::assert_always_at_least), [`assert_sometimes_at_least!`](crate::assert_sometimes_at_least)
+//! and [`assert_sometimes_at_most!`](crate::assert_sometimes_at_most). A campaign also tells how far each value went, and
+//! which seed took it there.
+//!
 //! # Cost
 //! Without the feature `coverage`, which only steelmill-sim turns on, a use compiles to nothing: its arguments are
 //! type-checked and never evaluated. Where cargo builds both worlds together, so that the feature is on, a use outside a
@@ -16,6 +23,7 @@
 //! ([`linkme`](https://docs.rs/linkme)), also in functions that nothing calls. All instances of a generic function share
 //! one point. The macros work in crates that forbid unsafe code.
 
+mod bounds; // what numbers are compared, and how close they came
 mod macros; // how a point is written
 
 #[cfg(feature = "coverage")]
@@ -29,6 +37,8 @@ pub use enabled::{Observing, all, observe};
 pub use enabled::{POINTS, linkme};
 
 use std::fmt;
+
+pub use bounds::{Amount, Measurable, Reading};
 
 /// A coverage point: one use of one of the macros.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,12 +67,29 @@ pub enum Kind {
     Unreachable,
     /// Nothing: a branch that is rare in production and less so in a simulation.
     Buggify,
+    /// The value is at most its limit whenever the point is reached.
+    AlwaysAtMost,
+    /// The value is at least its limit whenever the point is reached.
+    AlwaysAtLeast,
+    /// The value is at most its limit at least once, in some run.
+    SometimesAtMost,
+    /// The value is at least its limit at least once, in some run.
+    SometimesAtLeast,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 5] =
-        [Self::Always, Self::Sometimes, Self::Reachable, Self::Unreachable, Self::Buggify];
+    pub const ALL: [Self; 9] = [
+        Self::Always,
+        Self::Sometimes,
+        Self::Reachable,
+        Self::Unreachable,
+        Self::Buggify,
+        Self::AlwaysAtMost,
+        Self::AlwaysAtLeast,
+        Self::SometimesAtMost,
+        Self::SometimesAtLeast,
+    ];
 
     /// The macro of this kind: `assert_sometimes!`.
     pub fn name(self) -> &'static str {
@@ -72,6 +99,10 @@ impl Kind {
             Self::Reachable => "assert_reachable!",
             Self::Unreachable => "assert_unreachable!",
             Self::Buggify => "buggify!",
+            Self::AlwaysAtMost => "assert_always_at_most!",
+            Self::AlwaysAtLeast => "assert_always_at_least!",
+            Self::SometimesAtMost => "assert_sometimes_at_most!",
+            Self::SometimesAtLeast => "assert_sometimes_at_least!",
         }
     }
 }
@@ -144,6 +175,9 @@ pub trait Observer: Sync {
     /// An assertion was reached. `holds` is the value of its condition, or `true` if it has none.
     fn reached(&self, point: &'static Point, holds: bool);
 
+    /// An assertion about a number was reached; called before [`reached`](Observer::reached).
+    fn measured(&self, point: &'static Point, reading: Reading);
+
     /// An assertion failed that must not; called after [`reached`](Observer::reached). `details` is the formatted
     /// message.
     fn violated(&self, point: &'static Point, details: String);
@@ -175,6 +209,25 @@ pub fn always(point: &'static Point, holds: impl FnOnce() -> bool, details: impl
 pub fn sometimes(point: &'static Point, holds: impl FnOnce() -> bool) {
     if let Some(observer) = observer() {
         observer.reached(point, holds());
+    }
+}
+
+#[doc(hidden)]
+#[inline(always)]
+pub fn bound<N: Measurable>(
+    point: &'static Point,
+    numbers: impl FnOnce() -> (N, N),
+    details: impl FnOnce() -> String,
+) {
+    if let Some(observer) = observer() {
+        let (value, limit) = numbers();
+        let reading = Reading { value: value.amount(), limit: limit.amount() };
+        let holds = reading.holds(point.kind);
+        observer.measured(point, reading);
+        observer.reached(point, holds);
+        if !holds && let Some(wanted) = reading.wanted(point.kind) {
+            observer.violated(point, format!("{}: {}, {wanted}", details(), reading.value));
+        }
     }
 }
 

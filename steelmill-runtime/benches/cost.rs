@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use steelmill_core::{
     Daemon, DaemonRef, Factory, Network, Result, RunningFactory, TcpListener, assert_always,
-    assert_reachable, assert_sometimes, assert_unreachable, buggify,
+    assert_always_at_most, assert_reachable, assert_sometimes, assert_unreachable, buggify,
 };
 use steelmill_runtime::RuntimeWorld;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -127,6 +127,7 @@ impl Tally {
             "a count has fewer than twenty digits, not {}",
             self.digits()
         );
+        assert_always_at_most!(self.digits().len(), 19, "a count has at most nineteen digits");
         assert_sometimes!(self.digits() == "7", "a count is seven");
         assert_reachable!("a count is asked for");
         if count == u64::MAX {

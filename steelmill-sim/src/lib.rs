@@ -67,7 +67,7 @@ pub mod cli; // a campaign as a program, and as a test
 pub use trace::{history, logging};
 
 pub use campaign::campaign::Campaign;
-pub use campaign::coverage::{Coverage, CoveragePoint};
+pub use campaign::coverage::{Coverage, CoveragePoint, Furthest};
 pub use campaign::record::{CampaignSettings, Count, KeptRecord, KeptSeed, Record, RedSeed};
 pub use campaign::shard::{Shard, UnknownShard};
 pub use campaign::summary::{Kept, Summary};
@@ -91,7 +91,7 @@ pub use machine::sim::{Sim, Sizes};
 pub use machine::spawn::{Spawner, Task};
 pub use machine::world::SimWorld;
 pub use run::simulate::{simulate, simulate_alone};
-pub use schema::decision::{Decision, Reseed, Stream};
+pub use schema::decision::{Decision, InvalidRedraws, Redraws, Reseed, Stream};
 pub use schema::outcome::{Cause, DeadlineExceeded, Failure, FailureLocation, Holder, Outcome, TaskReport};
 pub use schema::portable::SourceLocation;
 pub use schema::settings::{Schedule, Seed, Settings, UnknownSchedule};

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use steelmill_core::coverage::Kind;
+use steelmill_core::coverage::{Amount, Kind};
 use steelmill_core::{
-    Backoff, Daemon, DaemonRef, Factory, Policy, Result, Scope, assert_always, assert_reachable,
-    assert_sometimes, assert_unreachable, buggify,
+    Backoff, Daemon, DaemonRef, Factory, Policy, Result, Scope, assert_always, assert_always_at_least,
+    assert_always_at_most, assert_reachable, assert_sometimes, assert_sometimes_at_least,
+    assert_sometimes_at_most, assert_unreachable, buggify,
 };
 use steelmill_sim::fault::{Budget, Family, Fault, Faults, Plan, When};
 use steelmill_sim::{
@@ -228,6 +229,70 @@ mod broken {
     }
 }
 
+mod bounds {
+    //! Assertions about numbers: how far values go.
+
+    use super::*;
+
+    async fn climb(sim: Sim) -> Result {
+        for _ in 0..10 {
+            sim.clock().sleep(Duration::from_millis(sim.draw(100))).await;
+            let height = sim.draw(1000);
+            assert_always_at_most!(height, 1000, "the climber stays below the summit");
+            assert_always_at_least!(height as i64 - 500, -500, "the climber stays above the ground");
+            assert_sometimes_at_least!(sim.elapsed(), Duration::from_secs(10), "a long climb");
+            assert_sometimes_at_most!(height, 2, "nearly on the ground");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_campaign_remembers_the_extremes_and_their_seeds_whatever_its_jobs_and_shards() {
+        let campaign = || Campaign::new(climb).seeds(60).failures_max(60);
+        let whole = campaign().jobs(1).run();
+        let furthest = |message| place(&whole, message).furthest.clone().expect("it was measured");
+        let highest = furthest("the climber stays below the summit");
+        let Amount::Number(height) = highest.value else { panic!("{highest:?}") };
+        assert!((990..1000).contains(&height) && highest.limit == Amount::Number(1000), "{highest:?}");
+        let alone = Campaign::new(climb).first_seed(highest.seed).seeds(1).run();
+        assert_eq!(place(&alone, "the climber stays below the summit").furthest, Some(highest));
+        let Amount::Number(lowest) = furthest("the climber stays above the ground").value else { panic!() };
+        assert!((-500..-490).contains(&lowest));
+        let Amount::Time(longest) = furthest("a long climb").value else { panic!() };
+        assert!(longest < Duration::from_secs(1));
+        let line = format!("executed 600 times, never true: highest {longest:?}, wanted 10s (seed ");
+        assert!(whole.to_string().contains(&line), "{whole}");
+        assert_eq!(campaign().jobs(3).run().coverage, whole.coverage);
+        let shards = ["1/2", "2/2"].map(|shard| campaign().shard(shard.parse().expect("a shard")).run());
+        let [mut merged, second] = shards.map(|shard| shard.coverage);
+        merged.merge(&second);
+        assert_eq!(merged, whole.coverage);
+    }
+
+    #[test]
+    fn a_broken_bound_fails_the_run_there_and_names_value_limit_and_machine() {
+        let outcome = run(1, |sim| async move {
+            let node = sim.client("node");
+            let clock = node.clock();
+            let filling = node.spawn("filling", async move {
+                for length in 1..10_usize {
+                    clock.sleep(Duration::from_secs(1)).await;
+                    assert_always_at_most!(length, 4, "queue {} has room", 7);
+                }
+            });
+            filling.await?;
+            Ok(())
+        });
+        let failure = outcome.failure.expect("the run fails");
+        assert_eq!(failure.at, Duration::from_secs(5));
+        let Cause::Assertion { place, message, task: Some(task), .. } = &failure.cause else {
+            panic!("another cause: {failure}");
+        };
+        assert_eq!((place.kind(), message.as_str()), (Kind::AlwaysAtMost, "queue 7 has room: 5, at most 4"));
+        assert_eq!((task.machine.as_str(), task.name), ("node", "filling"));
+    }
+}
+
 mod digest {
     //! Coverage points do not affect the run.
 
@@ -242,6 +307,7 @@ mod digest {
                     if looks {
                         assert_sometimes!(round == 3, "the third round");
                         assert_always!(round < 5, "five rounds");
+                        assert_always_at_most!(round, 4, "at most the fifth round");
                         let rare = buggify!();
                         anyhow::ensure!(!rare, "there is no trouble");
                     }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::{Entry, OccupiedEntry};
-use steelmill_core::{assert_always, assert_sometimes};
+use steelmill_core::{assert_always_at_most, assert_sometimes};
 
 use super::message::{Command, Condition, Expiry, Reply, Request, State, Value};
 use crate::hash::{Keyed, SHARDS};
@@ -288,7 +288,7 @@ impl Data {
         }
         self.used.fetch_add(cost, SeqCst);
         self.used.fetch_sub(cost_before, SeqCst);
-        assert_always!(self.used.load(SeqCst) <= self.limit, "the store stays within its memory");
+        assert_always_at_most!(self.used.load(SeqCst), self.limit, "the store stays within its memory");
         if expires_before != after.expires_at {
             let mut expiring = self.expiring();
             expires_before.map(|at| expiring.remove(&(at, slot.key().clone())));

@@ -171,6 +171,169 @@ macro_rules! assert_unreachable {
     };
 }
 
+/// Asserts an upper limit of a number or a duration: the value is at most its limit whenever this coverage point is reached.
+///
+/// As [`assert_always!`](crate::assert_always): a violation fails the run at once, and names value and limit beside the message.
+/// A campaign also remembers how close runs came: the summary lists the highest value, its limit, and the seed that took it
+/// there. If the limit is not always the same, it is the value that came closest to its own.
+///
+/// Both are integers of one type, or [`Duration`](std::time::Duration)s: see [`Measurable`](crate::coverage::Measurable).
+///
+/// # In production
+/// Nothing: neither is evaluated, so they must have no side effects. See [`coverage`](crate::coverage).
+///
+/// # Panics
+/// As [`assert_always!`](crate::assert_always).
+///
+/// ```
+/// use steelmill_core::assert_always_at_most;
+/// use steelmill_sim::{Campaign, Seed};
+///
+/// const ROOM: usize = 100;
+/// let campaign = |most: u64| {
+///     Campaign::new(move |sim| async move {
+///         let mut queue = Vec::new();
+///         for item in 0..sim.draw(most) {
+///             queue.push(item);
+///             assert_always_at_most!(queue.len(), ROOM, "the queue has room");
+///         }
+///         Ok(())
+///     })
+/// };
+/// let summary = campaign(90).run().to_string();
+/// assert!(summary.contains("assert_always_at_most! \"the queue has room\": highest 89, limit 100 (seed "), "{summary}");
+///
+/// let summary = campaign(200).run();
+/// let failure = summary.failed[0].failure.as_ref().expect("it is broken").to_string();
+/// assert!(failure.contains("the queue has room: 101, at most 100"), "{failure}");
+/// ```
+#[macro_export]
+macro_rules! assert_always_at_most {
+    ($value:expr, $limit:expr, $message:literal $(, $($argument:tt)*)?) => {
+        $crate::__assert_bound!(AlwaysAtMost, $value, $limit, $message $(, $($argument)*)?)
+    };
+    ($($other:tt)*) => {
+        ::core::compile_error!(
+            "assert_always_at_most! needs a value, a limit and a literal that names the invariant: \
+             assert_always_at_most!(queue.len(), room, \"the queue has room\")"
+        )
+    };
+}
+
+/// Asserts a lower limit of a number or a duration: the value is at least its limit whenever this coverage point is reached.
+///
+/// As [`assert_always_at_most!`](crate::assert_always_at_most), of which it is the opposite; the summary lists the lowest value.
+///
+/// # In production
+/// Nothing: neither is evaluated, so they must have no side effects. See [`coverage`](crate::coverage).
+///
+/// # Panics
+/// As [`assert_always!`](crate::assert_always).
+///
+/// ```
+/// use steelmill_core::assert_always_at_least;
+/// use steelmill_sim::Campaign;
+///
+/// let summary = Campaign::new(|sim| async move {
+///     let copies = 3 - sim.draw(2);
+///     assert_always_at_least!(copies, 2, "a majority has the write");
+///     Ok(())
+/// })
+/// .run();
+/// assert!(summary.passed());
+/// assert!(summary.to_string().contains("\"a majority has the write\": lowest 2, limit 2 (seed "));
+/// ```
+#[macro_export]
+macro_rules! assert_always_at_least {
+    ($value:expr, $limit:expr, $message:literal $(, $($argument:tt)*)?) => {
+        $crate::__assert_bound!(AlwaysAtLeast, $value, $limit, $message $(, $($argument)*)?)
+    };
+    ($($other:tt)*) => {
+        ::core::compile_error!(
+            "assert_always_at_least! needs a value, a limit and a literal that names the invariant: \
+             assert_always_at_least!(copies, majority, \"a majority has the write\")"
+        )
+    };
+}
+
+/// Asserts coverage: the value is at least this high here at least once, in some run of a campaign.
+///
+/// As [`assert_sometimes!`](crate::assert_sometimes), for a value to be driven up: queue lengths, lag, retries. A campaign
+/// that never gets there tells how far it got, and with which seed.
+///
+/// # In production
+/// Nothing: neither is evaluated, so they must have no side effects. See [`coverage`](crate::coverage).
+///
+/// ```
+/// use std::time::Duration;
+/// use steelmill_core::assert_sometimes_at_least;
+/// use steelmill_sim::Campaign;
+///
+/// let summary = Campaign::new(|sim| async move {
+///     let lag = Duration::from_millis(500 + 500 * sim.draw(3));
+///     assert_sometimes_at_least!(lag, Duration::from_secs(10), "the replica lags far behind");
+///     Ok(())
+/// })
+/// .run();
+/// let text = summary.to_string();
+/// assert!(text.contains("executed 100 times, never true: highest 1.5s, wanted 10s (seed "), "{text}");
+/// ```
+#[macro_export]
+macro_rules! assert_sometimes_at_least {
+    ($value:expr, $limit:expr, $message:literal $(,)?) => {
+        $crate::__assert_bound!(SometimesAtLeast, $value, $limit, $message)
+    };
+    ($($other:tt)*) => {
+        ::core::compile_error!(
+            "assert_sometimes_at_least! needs a value, a number to reach and a literal that names the case: \
+             assert_sometimes_at_least!(queue.len(), 100, \"the queue is long\")"
+        )
+    };
+}
+
+/// Asserts coverage: the value is at most this low here at least once, in some run of a campaign.
+///
+/// As [`assert_sometimes_at_least!`](crate::assert_sometimes_at_least), for a value to be driven down: free space, live replicas.
+///
+/// # In production
+/// Nothing: neither is evaluated, so they must have no side effects. See [`coverage`](crate::coverage).
+///
+/// ```
+/// use steelmill_core::assert_sometimes_at_most;
+/// use steelmill_sim::Campaign;
+///
+/// let summary = Campaign::new(|sim| async move {
+///     assert_sometimes_at_most!(sim.draw(4), 0, "no replica is up");
+///     Ok(())
+/// })
+/// .run();
+/// assert_eq!(summary.coverage.never_reached().filter(|point| point.message == "no replica is up").count(), 0);
+/// ```
+#[macro_export]
+macro_rules! assert_sometimes_at_most {
+    ($value:expr, $limit:expr, $message:literal $(,)?) => {
+        $crate::__assert_bound!(SometimesAtMost, $value, $limit, $message)
+    };
+    ($($other:tt)*) => {
+        ::core::compile_error!(
+            "assert_sometimes_at_most! needs a value, a number to reach and a literal that names the case: \
+             assert_sometimes_at_most!(replicas.len(), 0, \"no replica is up\")"
+        )
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __assert_bound {
+    ($kind:ident, $value:expr, $limit:expr, $message:literal $(, $($argument:tt)*)?) => {
+        $crate::coverage::bound(
+            $crate::__coverage_point!($kind, $message),
+            || ($value, $limit),
+            || ::std::format!($message $(, $($argument)*)?),
+        )
+    };
+}
+
 /// Fault injection in the code itself: true now and then in a simulation, never in production.
 ///
 /// For what is legal and hardly ever happens: an early timeout, a full buffer, a retry though the first attempt was

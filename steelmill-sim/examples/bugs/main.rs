@@ -36,6 +36,8 @@ mod twice_billed;
 mod two_phase_commit;
 mod unclean_leader;
 
+mod hard; // rare bugs
+
 mod rates; // how many seeds find each bug
 mod table; // finding and shrinking all bugs
 #[cfg(test)]
@@ -184,6 +186,15 @@ enum All {
         #[arg(long)]
         planted_only: bool,
     },
+    /// Print how many runs it takes until each rare bug is found, by plain and by guided campaigns
+    Guided {
+        /// Only bugs whose name contains this
+        filter: Option<String>,
+
+        /// Number of campaigns of each kind; each has a million seeds of its own
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        campaigns: u64,
+    },
     /// Print how many seeds find each bug, and the geometric mean over all bugs, as a table
     Rates {
         /// Only bugs whose name contains this
@@ -196,6 +207,10 @@ enum All {
         /// Number of seeds
         #[arg(long, value_name = "N", default_value_t = 1000)]
         seeds: u64,
+
+        /// The rare bugs instead
+        #[arg(long)]
+        hard: bool,
     },
 }
 
@@ -203,20 +218,24 @@ fn main() -> ExitCode {
     let args = CommandLine::parse();
     match args.all {
         Some(All::List) => {
-            BUGS.iter().for_each(|bug| println!("{}: {}", bug.name, bug.missing_code));
+            BUGS.iter().chain(&hard::HARD).for_each(|bug| println!("{}: {}", bug.name, bug.missing_code));
             return ExitCode::SUCCESS;
         }
         Some(All::Table { filter, first_seed, planted_only }) => {
             return table::make(&filter.unwrap_or_default(), Seed(first_seed), planted_only);
         }
-        Some(All::Rates { filter, first_seed, seeds }) => {
-            return rates::print(&filter.unwrap_or_default(), Seed(first_seed), seeds);
+        Some(All::Rates { filter, first_seed, seeds, hard }) => {
+            let of: &[Bug] = if hard { &hard::HARD } else { &BUGS };
+            return rates::print(of, &filter.unwrap_or_default(), Seed(first_seed), seeds);
+        }
+        Some(All::Guided { filter, campaigns }) => {
+            return rates::print_guided(&hard::HARD, &filter.unwrap_or_default(), campaigns);
         }
         None => {}
     }
     let name = args.bug.as_deref().unwrap_or_default();
-    let Some(bug) = BUGS.into_iter().find(|bug| bug.name == name) else {
-        let known: Vec<&str> = BUGS.iter().map(|bug| bug.name).collect();
+    let Some(bug) = BUGS.into_iter().chain(hard::HARD).find(|bug| bug.name == name) else {
+        let known: Vec<&str> = BUGS.iter().chain(&hard::HARD).map(|bug| bug.name).collect();
         eprintln!("error: --bug takes one of {}, not {name:?}", known.join(", "));
         return ExitCode::from(USAGE_ERROR);
     };

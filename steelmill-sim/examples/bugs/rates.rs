@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use steelmill_sim::Seed;
 
-use super::{BUGS, Bug, Version};
+use super::{Bug, Version};
 
 /// Prints a Markdown table with the failure rate of each bug whose name contains `filter`.
-pub(crate) fn print(filter: &str, first: Seed, seeds: u64) -> ExitCode {
-    let bugs: Vec<Bug> = BUGS.into_iter().filter(|bug| bug.name.contains(filter)).collect();
+pub(crate) fn print(of: &[Bug], filter: &str, first: Seed, seeds: u64) -> ExitCode {
+    let bugs: Vec<&Bug> = of.iter().filter(|bug| bug.name.contains(filter)).collect();
     if bugs.is_empty() {
         eprintln!("error: no bug has {filter:?} in its name; `list` prints them all");
         return ExitCode::FAILURE;
@@ -24,6 +24,40 @@ pub(crate) fn print(filter: &str, first: Seed, seeds: u64) -> ExitCode {
         all.push(per_failure);
     }
     println!("| geometric mean | | {:.2} |", geometric_mean(&all));
+    ExitCode::SUCCESS
+}
+
+/// Prints a Markdown table of how many runs it takes to find each bug, by plain and by guided campaigns: the mean, and how many times
+/// as many the plain ones take.
+pub(crate) fn print_guided(of: &[Bug], filter: &str, campaigns: u64) -> ExitCode {
+    const RUNS_MAX: u64 = 20_000;
+    println!("| bug | runs, plain | runs, guided | times as many | geometric means | times as many |");
+    println!("|---|---:|---:|---:|---:|---:|");
+    let (mut by_mean, mut by_geometric) = (Vec::new(), Vec::new());
+    for bug in of.iter().filter(|bug| bug.name.contains(filter)) {
+        let [plain, guided] = [false, true].map(|is_guided| {
+            let runs = |nth| {
+                let campaign = bug.campaign(Version::Planted).seeds(RUNS_MAX);
+                let campaign = campaign.first_seed(Seed(nth * 1_000_000));
+                let campaign = if is_guided { campaign.guided() } else { campaign };
+                campaign.run().seeds as f64
+            };
+            let runs: Vec<f64> = (1..=campaigns).map(runs).collect();
+            (runs.iter().sum::<f64>() / campaigns as f64, geometric_mean(&runs))
+        });
+        let times = (plain.0 / guided.0, plain.1 / guided.1);
+        println!(
+            "| {} | {:.0} | {:.0} | {:.1} | {:.0}, {:.0} | {:.1} |",
+            bug.name, plain.0, guided.0, times.0, plain.1, guided.1, times.1
+        );
+        by_mean.push(times.0);
+        by_geometric.push(times.1);
+    }
+    println!(
+        "| geometric mean | | | {:.1} | | {:.1} |",
+        geometric_mean(&by_mean),
+        geometric_mean(&by_geometric)
+    );
     ExitCode::SUCCESS
 }
 

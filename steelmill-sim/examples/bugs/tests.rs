@@ -2,11 +2,12 @@
 
 use steelmill_sim::Seed;
 
+use crate::hard::HARD;
 use crate::{BUGS, Version, table};
 
 #[test]
 fn each_right_version_tolerates_its_faults() {
-    for bug in BUGS {
+    for bug in BUGS.iter().chain(&HARD) {
         bug.campaign(Version::Right).seeds(5).check();
     }
 }

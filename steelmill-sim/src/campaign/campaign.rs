@@ -15,6 +15,7 @@ use crate::campaign::summary::Summary;
 use crate::kernel::watchdog;
 use crate::machine::sim::Sim;
 use crate::run::simulate::Scenario;
+use crate::schema::decision::Redraws;
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::Faults;
 use crate::schema::settings::{Schedule, Seed, Settings};
@@ -66,6 +67,7 @@ pub struct Campaign<S: ?Sized> {
     pub(crate) first: Seed,
     pub(crate) seeds: u64,
     pub(crate) until_covered: bool,
+    pub(crate) guided: bool,
     pub(crate) shard: Option<Shard>,
     pub(crate) jobs: Option<usize>,
     pub(crate) settings: Settings,
@@ -99,6 +101,7 @@ where
             first: Seed(1),
             seeds: 100,
             until_covered: false,
+            guided: false,
             shard: None,
             jobs: None,
             settings: Settings { poll_time_limit: Some(watchdog::LIMIT), ..Settings::new(Seed(1)) },
@@ -135,6 +138,51 @@ where
     pub fn until_covered(mut self, seeds_max: u64) -> Self {
         self.until_covered = true;
         self.seeds(seeds_max)
+    }
+
+    /// Learns: half of the runs are varied from former ones that came to a rare place. They are the same up to the moment
+    /// at which they did, and drawn anew from there on, with other faults or the same ones at other times.
+    ///
+    /// Places are coverage points (`assert_sometimes!` and its kin) and how far the values of
+    /// [bounds](steelmill_core::coverage#bounds) went, so a campaign finds sooner what takes several steps, if the code says
+    /// which steps are rare: a retry counter that climbs, a queue that fills up. Where it says nothing of the kind, half of the
+    /// runs are wasted. What it pays is in docs/bugs.md.
+    ///
+    /// The runs do not depend on the number of threads. Each shard learns by itself. A red run is the seed it began with and
+    /// its [`Redraws`](crate::Redraws), with which it replays alone. Cannot be combined with
+    /// [`until_covered`](Campaign::until_covered) and [`Verify::Process`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use steelmill_core::assert_sometimes_at_least;
+    /// use steelmill_sim::{Campaign, Sim};
+    ///
+    /// // Eight steps, each with a chance of one in four: one run in 65,536.
+    /// let campaign = || {
+    ///     Campaign::new(|sim: Sim| async move {
+    ///         let mut steps = 0;
+    ///         while steps < 8 && sim.draw(4) == 0 {
+    ///             steps += 1;
+    ///             assert_sometimes_at_least!(steps, 8, "all steps");
+    ///             sim.clock().sleep(Duration::from_secs(1)).await;
+    ///         }
+    ///         anyhow::ensure!(steps < 8, "that was the last step");
+    ///         Ok(())
+    ///     })
+    /// };
+    /// assert!(campaign().seeds(1000).run().passed());
+    /// assert!(!campaign().seeds(1000).guided().run().passed());
+    /// ```
+    pub fn guided(mut self) -> Self {
+        self.guided = true;
+        self
+    }
+
+    /// Varies every run from its seed's own, as a [guided](Campaign::guided) campaign has varied one: replays that run, if the
+    /// campaign has its seed alone.
+    pub fn redraws(mut self, redraws: Redraws) -> Self {
+        self.settings.reseeds = redraws.reseeds();
+        self
     }
 
     /// The first seed, 1 by default; the others are consecutive.

@@ -6,17 +6,20 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use steelmill_core::coverage::{self, Kind, Point};
+use steelmill_core::coverage::{self, Amount, Kind, Point, Reading};
 
+use crate::schema::decision::Redraws;
 use crate::schema::outcome::{LISTED, Visits};
+use crate::schema::portable;
 use crate::schema::settings::Seed;
 
 /// Which coverage points of a program a campaign reached.
 ///
 /// A coverage point is a use of [`assert_always!`](steelmill_core::assert_always),
 /// [`assert_sometimes!`](steelmill_core::assert_sometimes), [`assert_reachable!`](steelmill_core::assert_reachable),
-/// [`assert_unreachable!`](steelmill_core::assert_unreachable) or [`buggify!`](steelmill_core::buggify) in any crate
-/// linked into the program, executed or not. A point that was never hit does not make a campaign red; a test that needs
+/// [`assert_unreachable!`](steelmill_core::assert_unreachable), [`buggify!`](steelmill_core::buggify) or one of the macros for
+/// [bounds](steelmill_core::coverage#bounds), such as
+/// [`assert_always_at_most!`](steelmill_core::assert_always_at_most), in any crate linked into the program, executed or not. A point that was never hit does not make a campaign red; a test that needs
 /// all of them asserts that [`never_reached`](Coverage::never_reached) is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -46,9 +49,45 @@ pub struct CoveragePoint {
     pub executed: u64,
     /// How often it was hit: its condition held, or the branch of `buggify!` was taken.
     pub hit: u64,
-    /// The lowest seed that hit it.
+    /// The lowest seed that hit it; varied runs of a guided campaign are not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_hit: Option<Seed>,
+    /// Of a bound that was executed: the value that went furthest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub furthest: Option<Furthest>,
+}
+
+/// How far the value of a [bound](steelmill_core::coverage#bounds) went: the highest one under an upper limit or towards a goal above,
+/// otherwise the lowest. Where limits differ, the value that came closest to its own, or furthest beyond it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Furthest {
+    /// The value.
+    #[serde(with = "portable::amount")]
+    pub value: Amount,
+    /// Its limit, or the goal.
+    #[serde(with = "portable::amount")]
+    pub limit: Amount,
+    /// The lowest seed that came there.
+    pub seed: Seed,
+    /// How the run was varied from the seed's own, in a guided campaign.
+    #[serde(default, skip_serializing_if = "Redraws::is_empty")]
+    pub redraws: Redraws,
+}
+
+impl Furthest {
+    fn reading(&self) -> Reading {
+        Reading { value: self.value, limit: self.limit }
+    }
+
+    /// `highest 97, limit 100 (seed 12)`
+    fn describe(&self, kind: Kind) -> String {
+        let (went, seed) = (self.reading().describe(kind), self.seed);
+        match self.redraws.is_empty() {
+            true => format!("{went} (seed {seed})"),
+            false => format!("{went} (seed {seed}, redraws {})", self.redraws),
+        }
+    }
 }
 
 impl CoveragePoint {
@@ -63,6 +102,7 @@ impl CoveragePoint {
             executed: 0,
             hit: 0,
             first_hit: None,
+            furthest: None,
         }
     }
 
@@ -75,6 +115,14 @@ impl CoveragePoint {
         self.executed += executed;
         self.hit += hit;
         self.first_hit = self.first_hit.into_iter().chain(first_hit).min();
+    }
+
+    /// The further of two values stays; of equals, that of the lower seed.
+    fn measure(&mut self, other: Option<Furthest>) {
+        let rank = |furthest: &Furthest| {
+            (-furthest.reading().excess(self.kind), furthest.redraws.clone(), furthest.seed, furthest.clone())
+        };
+        self.furthest = self.furthest.take().into_iter().chain(other).min_by_key(rank);
     }
 
     fn is_missed(&self) -> bool {
@@ -101,6 +149,12 @@ impl fmt::Display for CoveragePoint {
             (_, 0) if *kind == Kind::Buggify => write!(f, ": executed {executed} times, never taken"),
             (_, 0) => write!(f, ": executed {executed} times, never true"),
             _ => write!(f, ": executed {executed} times, hit {hit}"),
+        }?;
+        match &self.furthest {
+            Some(furthest) => {
+                write!(f, ": {}", furthest.describe(*kind))
+            }
+            None => Ok(()),
         }
     }
 }
@@ -114,11 +168,18 @@ impl Coverage {
         Self { points }
     }
 
-    pub(crate) fn add(&mut self, seed: Seed, visits: &[Visits]) {
+    pub(crate) fn add(&mut self, seed: Seed, redraws: &Redraws, visits: &[Visits]) {
         for (point, visits) in coverage::all().iter().zip(visits).filter(|(_, visits)| visits.executed > 0) {
-            let first_hit = (visits.hit > 0).then_some(seed);
+            let first_hit = (visits.hit > 0 && redraws.is_empty()).then_some(seed);
             if let Ok(index) = self.points.binary_search_by(|covered| covered.name().cmp(&name(point))) {
                 self.points[index].add(visits.executed, visits.hit, first_hit);
+                let furthest = visits.furthest.map(|Reading { value, limit }| Furthest {
+                    value,
+                    limit,
+                    seed,
+                    redraws: redraws.clone(),
+                });
+                self.points[index].measure(furthest);
             }
         }
     }
@@ -127,7 +188,10 @@ impl Coverage {
     pub fn merge(&mut self, other: &Self) {
         for point in &other.points {
             match self.points.binary_search_by(|ours| ours.name().cmp(&point.name())) {
-                Ok(index) => self.points[index].add(point.executed, point.hit, point.first_hit),
+                Ok(index) => {
+                    self.points[index].add(point.executed, point.hit, point.first_hit);
+                    self.points[index].measure(point.furthest.clone());
+                }
                 Err(index) => self.points.insert(index, point.clone()),
             }
         }
@@ -163,12 +227,35 @@ impl Coverage {
         let missed: Vec<&CoveragePoint> = self.never_reached().filter(is_listed).collect();
         let mut text = match (missed.len(), all) {
             (_, 0) => return String::new(),
-            (0, _) => return format!(", all {all} coverage points were reached"),
+            (0, _) => format!(", all {all} coverage points were reached"),
             (missed, _) => format!("\n  {missed} of {all} coverage points never reached"),
         };
         missed.iter().take(LISTED).for_each(|point| text.push_str(&format!("\n    {point}")));
         if missed.len() > LISTED {
             text.push_str(&format!("\n    and {} more, which --json lists", missed.len() - LISTED));
+        }
+        text + &self.bounds()
+    }
+
+    /// Lists how far the values of bounds went, one per line; those not missed, which are listed with it.
+    fn bounds(&self) -> String {
+        let mut text = String::new();
+        let bounds: Vec<_> = self
+            .points
+            .iter()
+            .filter(|point| !point.is_missed())
+            .filter_map(|point| Some((point, point.furthest.as_ref()?)))
+            .collect();
+        if !bounds.is_empty() {
+            text.push_str("\n  how far values went");
+        }
+        for (CoveragePoint { file, line, column, kind, message, .. }, furthest) in bounds.iter().take(LISTED)
+        {
+            let went = furthest.describe(*kind);
+            text.push_str(&format!("\n    {file}:{line}:{column}: {kind} {message:?}: {went}"));
+        }
+        if bounds.len() > LISTED {
+            text.push_str(&format!("\n    and {} more, which --json lists", bounds.len() - LISTED));
         }
         text
     }
@@ -216,6 +303,55 @@ mod tests {
             executed,
             hit,
             first_hit: first_hit.map(Seed),
+            furthest: None,
+        }
+    }
+
+    fn bound(kind: Kind, hit: u64, (value, limit, seed): (i128, i128, u64)) -> CoveragePoint {
+        let (value, limit) = (Amount::Number(value), Amount::Number(limit));
+        let furthest = Some(Furthest { value, limit, seed: Seed(seed), redraws: Redraws::default() });
+        CoveragePoint { furthest, ..point(1, kind, 9, hit, Some(1).filter(|_| hit > 0)) }
+    }
+
+    #[test]
+    fn how_far_a_bound_went_is_listed_with_its_seed() {
+        let points = vec![
+            bound(Kind::AlwaysAtMost, 9, (97, 100, 12)),
+            bound(Kind::AlwaysAtLeast, 9, (-2, -3, 4)),
+            bound(Kind::SometimesAtLeast, 0, (7, 8, 5)),
+            bound(Kind::SometimesAtMost, 1, (0, 1, 6)),
+        ];
+        assert_eq!(
+            Coverage { points }.table(true),
+            "\n  1 of 4 coverage points never reached\
+             \n    src/store.rs:1:9: assert_sometimes_at_least! \"it is full\": executed 9 times, never true: highest 7, wanted 8 (seed 5)\
+             \n  how far values went\
+             \n    src/store.rs:1:9: assert_always_at_most! \"it is full\": highest 97, limit 100 (seed 12)\
+             \n    src/store.rs:1:9: assert_always_at_least! \"it is full\": lowest -2, limit -3 (seed 4)\
+             \n    src/store.rs:1:9: assert_sometimes_at_most! \"it is full\": lowest 0, wanted 1 (seed 6)"
+        );
+    }
+
+    #[test]
+    fn the_value_that_went_furthest_stays_and_of_equals_that_of_the_lower_seed() {
+        let merged = |kind, first, second| {
+            let mut merged = Coverage { points: vec![bound(kind, 9, first)] };
+            merged.merge(&Coverage { points: vec![bound(kind, 9, second)] });
+            merged.points[0].furthest.clone().expect("a bound")
+        };
+        for (kind, further, other) in [
+            (Kind::AlwaysAtMost, (8, 9, 5), (7, 9, 1)),
+            (Kind::AlwaysAtMost, (8, 9, 5), (8, 9, 7)),
+            (Kind::AlwaysAtMost, (8, 9, 5), (10, 12, 1)),
+            (Kind::SometimesAtLeast, (i128::from(u64::MAX), 9, 5), (7, 9, 1)),
+            (Kind::AlwaysAtLeast, (i128::from(i64::MIN), 9, 5), (8, 9, 1)),
+            (Kind::SometimesAtMost, (7, 9, 5), (8, 9, 1)),
+        ] {
+            let expected = bound(kind, 9, further).furthest.expect("a bound");
+            assert_eq!(merged(kind, further, other), expected, "{kind}");
+            assert_eq!(merged(kind, other, further), expected, "{kind}");
+            let json = serde_json::to_string(&expected).expect("plain data");
+            assert_eq!(serde_json::from_str::<Furthest>(&json).expect("the same"), expected, "{json}");
         }
     }
 

@@ -134,7 +134,7 @@ mod tests {
         .seeds(5)
         .failures_max(9)
         .run();
-        let record = summary.record(|seed, _| format!("run --seed {seed} && echo"));
+        let record = summary.record(|red, _| format!("run --seed {} && echo", red.seed));
         let xml = report(&record);
         let document = Document::parse(&xml).unwrap_or_else(|error| panic!("{error} in {xml}"));
         let [suite] = named(&document, "testsuite")[..] else { panic!("{xml}") };

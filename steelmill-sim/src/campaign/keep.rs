@@ -15,12 +15,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use steelmill_core::Result;
 
 use crate::campaign::record::{CampaignSettings, KeptSeed, Record, RedSeed};
 use crate::campaign::shard::Shard;
 use crate::campaign::signature::same_failure;
+use crate::schema::decision::Redraws;
 use crate::schema::plan::{Faults, Plan};
 use crate::schema::settings::{Seed, Settings, check_order_applies};
 
@@ -34,6 +35,7 @@ impl KeptSeed {
         Self {
             scenario: settings.name.clone(),
             seed: red.seed,
+            redraws: red.redraws.clone(),
             schedule: settings.schedule,
             time_limit: settings.time_limit,
             verify: settings.verify,
@@ -46,6 +48,7 @@ impl KeptSeed {
     pub(crate) fn settings(&self, campaign: &Settings) -> Settings {
         Settings {
             seed: self.seed,
+            reseeds: self.redraws.reseeds(),
             schedule: self.schedule,
             time_limit: self.time_limit,
             faults: self.plan.clone().map_or(Faults::None, Faults::Plan),
@@ -60,13 +63,13 @@ impl KeptSeed {
 
     /// Whether both are the same failure of the same seed, which is kept once.
     fn is_duplicate_of(&self, other: &Self) -> bool {
-        (&self.scenario, self.seed, self.schedule) == (&other.scenario, other.seed, other.schedule)
-            && same_failure(&self.failure, &other.failure)
+        let run = |kept: &Self| (kept.scenario.clone(), kept.seed, kept.redraws.clone(), kept.schedule);
+        run(self) == run(other) && same_failure(&self.failure, &other.failure)
     }
 
     /// The sort key in the file and in reports.
-    pub(crate) fn order(&self) -> (&str, Seed, String, &str) {
-        (&self.scenario, self.seed, self.schedule.to_string(), &self.failure)
+    pub(crate) fn order(&self) -> (&str, Seed, &Redraws, String, &str) {
+        (&self.scenario, self.seed, &self.redraws, self.schedule.to_string(), &self.failure)
     }
 }
 
@@ -75,11 +78,23 @@ pub(crate) struct KeepFile {
     path: PathBuf,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Contents {
     version: u32,
     kept: Vec<KeptSeed>,
+    #[serde(default)]
+    learned: Vec<LearnedRun>,
+}
+
+/// A run that came to a rare place in a guided campaign. The next one of that name begins with it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LearnedRun {
+    pub(crate) scenario: String,
+    pub(crate) seed: Seed,
+    #[serde(default, skip_serializing_if = "Redraws::is_empty")]
+    pub(crate) redraws: Redraws,
 }
 
 const VERSION: u32 = 1;
@@ -95,11 +110,36 @@ impl KeepFile {
     /// # Errors
     /// When it cannot be read or parsed; says where and why.
     pub(crate) fn read(&self) -> Result<Vec<KeptSeed>> {
-        Ok(self.contents()?.unwrap_or_default())
+        Ok(self.contents()?.unwrap_or_default().kept)
     }
 
-    /// The seeds in the file; `None` if it does not exist or is empty.
-    fn contents(&self) -> Result<Option<Vec<KeptSeed>>> {
+    /// What a guided campaign of that name has learned.
+    ///
+    /// # Errors
+    /// As [`read`](KeepFile::read).
+    pub(crate) fn learned(&self, scenario: &str) -> Result<Vec<LearnedRun>> {
+        let mut learned = self.contents()?.unwrap_or_default().learned;
+        learned.retain(|run| run.scenario == scenario);
+        Ok(learned)
+    }
+
+    /// Replaces what a guided campaign of that name has learned.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written; it is then unchanged.
+    pub(crate) fn learn(&self, scenario: &str, learned: &[LearnedRun]) -> Result {
+        self.change(|known| {
+            let mut contents = known.cloned().unwrap_or_default();
+            contents.learned.retain(|run| run.scenario != scenario);
+            contents.learned.extend(learned.iter().cloned());
+            contents.learned.sort();
+            contents
+        })
+        .map(drop)
+    }
+
+    /// What is in the file; `None` if it does not exist or is empty.
+    fn contents(&self) -> Result<Option<Contents>> {
         match fs::read_to_string(&self.path) {
             Ok(json) if json.trim().is_empty() => Ok(None),
             Ok(json) => parse(&json).map(Some).with_context(|| {
@@ -117,9 +157,9 @@ impl KeepFile {
     /// When the file cannot be read or written; it is then unchanged.
     pub(crate) fn add(&self, red: &KeptSeed) -> Result {
         self.change(|known| {
-            let mut kept = known.cloned().unwrap_or_default();
-            add(&mut kept, red.clone(), false);
-            kept
+            let mut contents = known.cloned().unwrap_or_default();
+            add(&mut contents.kept, red.clone(), false);
+            contents
         })
         .map(drop)
     }
@@ -137,11 +177,12 @@ impl KeepFile {
             let failed = results().flat_map(|kept| &kept.failed);
             failed.filter_map(|red| red.kept.as_ref().map(|kept| (red, kept)))
         };
-        let kept = self.change(|known| {
-            let mut kept = match known {
-                Some(known) => known.clone(),
-                None => failed().map(|(_, kept)| kept.clone()).collect(),
-            };
+        let Contents { kept, .. } = self.change(|known| {
+            let mut contents = known.cloned().unwrap_or_default();
+            let kept = &mut contents.kept;
+            if known.is_none() {
+                kept.extend(failed().map(|(_, kept)| kept.clone()));
+            }
             // An entry that was changed during the campaign did not run as it is now, and stays.
             kept.retain(|kept| results().all(|results| !results.passed.contains(kept)));
             for (red, tried) in failed() {
@@ -158,9 +199,9 @@ impl KeepFile {
                 }
             }
             for red in &record.failed {
-                add(&mut kept, KeptSeed::of(&record.campaign, red), red.shrunk.is_some());
+                add(kept, KeptSeed::of(&record.campaign, red), red.shrunk.is_some());
             }
-            kept
+            contents
         })?;
         let is_removed = |tried: &KeptSeed| kept.iter().all(|kept| !kept.is_duplicate_of(tried));
         Ok(Updated {
@@ -173,28 +214,29 @@ impl KeepFile {
         })
     }
 
-    /// Reads the file, applies `change` to its seeds (`None` without a file) and writes the result, under a lock.
-    fn change(&self, change: impl Fn(Option<&Vec<KeptSeed>>) -> Vec<KeptSeed>) -> Result<Vec<KeptSeed>> {
-        let changed = |before: Option<Vec<KeptSeed>>| {
+    /// Reads the file, applies `change` to what is in it (`None` without a file) and writes the result, under a lock.
+    fn change(&self, change: impl Fn(Option<&Contents>) -> Contents) -> Result<Contents> {
+        let changed = |before: Option<Contents>| {
             let after = change(before.as_ref());
             let is_changed = after != before.unwrap_or_default();
             (after, is_changed)
         };
         // Without a change no lock is taken, so the folder may be read-only or missing.
-        let (kept, is_changed) = changed(self.contents()?);
+        let (contents, is_changed) = changed(self.contents()?);
         if !is_changed {
-            return Ok(kept);
+            return Ok(contents);
         }
         let lock = with_suffix(&self.path, "lock");
         let _lock = Lock::take(&lock).with_context(|| {
             format!("cannot lock {} by {}, to change it", self.path.display(), lock.display())
         })?;
-        let (mut kept, is_changed) = changed(self.contents()?);
+        let (mut contents, is_changed) = changed(self.contents()?);
         if is_changed {
-            kept.sort_by(|a, b| a.order().cmp(&b.order()));
-            self.replace(&render(&kept)).with_context(|| format!("cannot write {}", self.path.display()))?;
+            contents.kept.sort_by(|a, b| a.order().cmp(&b.order()));
+            self.replace(&render(&contents))
+                .with_context(|| format!("cannot write {}", self.path.display()))?;
         }
-        Ok(kept)
+        Ok(contents)
     }
 
     /// Replaces the file atomically, after syncing the new one to disk.
@@ -224,20 +266,32 @@ pub(crate) struct Updated {
     pub(crate) removed: Vec<Seed>,
 }
 
-fn parse(json: &str) -> Result<Vec<KeptSeed>> {
-    let Contents { version, kept } = serde_json::from_str(json)?;
+fn parse(json: &str) -> Result<Contents> {
+    let contents: Contents = serde_json::from_str(json)?;
+    let version = contents.version;
     ensure!(version == VERSION, "its format is version {version}, and this program reads version {VERSION}");
-    for KeptSeed { scenario, seed, schedule, plan, .. } in &kept {
+    for KeptSeed { scenario, seed, schedule, plan, .. } in &contents.kept {
         let plan = plan.as_ref().map_or(Ok(()), |plan| check_order_applies(*schedule, plan));
         plan.with_context(|| format!("seed {seed} of {scenario:?}"))?;
     }
-    Ok(kept)
+    Ok(contents)
 }
 
-fn render(kept: &[KeptSeed]) -> String {
-    let line = |kept: &KeptSeed| format!("\n  {}", serde_json::to_string(kept).expect("plain data"));
-    let lines: Vec<String> = kept.iter().map(line).collect();
-    format!("{{\"version\": {VERSION}, \"kept\": [{}\n]}}\n", lines.join(","))
+fn render(Contents { kept, learned, .. }: &Contents) -> String {
+    let kept = lines(kept);
+    match learned.is_empty() {
+        true => format!("{{\"version\": {VERSION}, \"kept\": [{kept}\n]}}\n"),
+        false => {
+            let learned = lines(learned);
+            format!("{{\"version\": {VERSION}, \"kept\": [{kept}\n], \"learned\": [{learned}\n]}}\n")
+        }
+    }
+}
+
+/// One line for each, so that diffs are readable.
+fn lines(of: &[impl Serialize]) -> String {
+    let line = |one| format!("\n  {}", serde_json::to_string(one).expect("plain data"));
+    of.iter().map(line).collect::<Vec<_>>().join(",")
 }
 
 /// Adds a red seed. It replaces the entry of the same failure only if its plan was shrunk and is smaller.
@@ -328,6 +382,7 @@ mod tests {
         KeptSeed {
             scenario: scenario.to_owned(),
             seed: Seed(seed),
+            redraws: Redraws::default(),
             schedule: Schedule::Uniform,
             time_limit: Duration::from_millis(3_600_500),
             verify: None,
@@ -404,6 +459,33 @@ mod tests {
         keep.add(&KeptSeed { schedule: Schedule::Fifo, ..kept("a", 1, "something else") })
             .expect("so it can");
         assert_eq!(keep.read().expect("seeds").len(), 3);
+    }
+
+    #[test]
+    fn what_was_learned_stays_beside_the_seeds_until_its_campaign_learns_again() {
+        let folder = InFolder::new("learned");
+        let keep = KeepFile::new(&folder.path());
+        let run = |scenario: &str, seed, redraws: &str| LearnedRun {
+            scenario: scenario.to_owned(),
+            seed: Seed(seed),
+            redraws: redraws.parse().unwrap_or_default(),
+        };
+        keep.learn("a", &[run("a", 9, "1.5s=3"), run("a", 2, "")]).expect("it can be written");
+        keep.learn("b", &[run("b", 1, "")]).expect("it can be written");
+        keep.add(&kept("a", 1, "x")).expect("it can be written");
+        let expected = r#"{"version": 1, "kept": [
+  {"scenario":"a","seed":1,"schedule":"uniform","time_limit":"1h 500ms","failure":"x"}
+], "learned": [
+  {"scenario":"a","seed":2},
+  {"scenario":"a","seed":9,"redraws":"1.5s=3"},
+  {"scenario":"b","seed":1}
+]}
+"#;
+        assert_eq!(folder.text(), expected);
+        keep.learn("a", &[run("a", 5, "")]).expect("it can be written");
+        assert_eq!(keep.learned("a").expect("it was written so"), [run("a", 5, "")]);
+        assert_eq!(keep.learned("b").expect("it was written so"), [run("b", 1, "")]);
+        assert_eq!(keep.read().expect("it was written so"), [kept("a", 1, "x")]);
     }
 
     #[test]
@@ -500,7 +582,8 @@ mod tests {
         };
         let write = |faults| {
             let red = KeptSeed { plan: Some(plan(faults)), ..kept("a", 1, "always 1") };
-            fs::write(folder.path(), render(&[red])).expect("a file");
+            let contents = Contents { kept: vec![red], ..Contents::default() };
+            fs::write(folder.path(), render(&contents)).expect("a file");
         };
         write(9);
         let campaign = crate::Campaign::new(|_| async { anyhow::bail!("always 2") }).name("a").seeds(1);

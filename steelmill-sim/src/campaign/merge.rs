@@ -36,6 +36,7 @@ impl Record {
     fn and(mut self, other: Self) -> Self {
         self.requested += other.requested;
         self.seeds += other.seeds;
+        self.varied += other.varied;
         self.failed.extend(other.failed);
         self.wall = self.wall.max(other.wall);
         self.simulated += other.simulated;
@@ -174,7 +175,7 @@ mod tests {
 
     /// The record after a round trip through JSON.
     fn record(summary: &Summary) -> Record {
-        let record = summary.record(|seed, _| format!("run {seed}"));
+        let record = summary.record(|red, _| format!("run {}", red.seed));
         let json = serde_json::to_string(&record).expect("plain data");
         let read = Record::from_json(&json).expect("it was written so");
         assert_eq!(read, record);

@@ -7,15 +7,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::campaign::guidance::Run;
 use crate::campaign::record::KeptSeed;
 use crate::campaign::shard::Shard;
 use crate::campaign::verify::SecondRun;
+use crate::schema::decision::Redraws;
 use crate::schema::settings::Seed;
 
 pub(super) struct QueuedSeed<'a> {
     /// The number of seeds taken before it.
     pub(super) place: usize,
     pub(super) seed: Seed,
+    /// How its run is varied from the seed's own; `None` if it is as the campaign's settings say.
+    pub(super) redraws: Option<&'a Redraws>,
     /// Its entry in the file of kept seeds, if it is a kept seed.
     pub(super) kept: Option<&'a KeptSeed>,
     pub(super) second_run: Option<&'a SecondRun>,
@@ -27,6 +31,8 @@ pub(super) struct Queue<'a> {
     pub(super) kept: Vec<(Option<SecondRun>, KeptSeed)>,
     pub(super) second_run: Option<SecondRun>,
     pub(super) first: Seed,
+    /// The runs of a guided campaign so far, besides the kept ones.
+    pub(super) chosen: Option<Vec<Run>>,
     pub(super) shard: Shard,
     /// The number of seeds taken, kept ones included.
     pub(super) next: AtomicUsize,
@@ -49,14 +55,31 @@ impl Queue<'_> {
         let place = self.next.fetch_add(1, Ordering::Relaxed);
         if let Some((second_run, kept)) = self.kept.get(place) {
             let (kept, second_run) = (Some(kept), second_run.as_ref());
-            return Some(QueuedSeed { place, seed: self.kept[place].1.seed, kept, second_run });
+            return Some(QueuedSeed {
+                place,
+                seed: self.kept[place].1.seed,
+                redraws: None,
+                kept,
+                second_run,
+            });
         }
         let nth = (place - self.kept.len()) as u64;
         if nth >= self.requested || self.is_beyond(place) {
             return None;
         }
-        let seed = Seed(self.first.0.wrapping_add(self.shard.index(nth)));
-        Some(QueuedSeed { place, seed, kept: None, second_run: self.second_run.as_ref() })
+        let (seed, redraws) = match &self.chosen {
+            Some(chosen) => {
+                let Run { seed, redraws } = &chosen[nth as usize];
+                (*seed, Some(redraws).filter(|redraws| !redraws.is_empty()))
+            }
+            None => (self.nth_seed(nth), None),
+        };
+        Some(QueuedSeed { place, seed, redraws, kept: None, second_run: self.second_run.as_ref() })
+    }
+
+    /// The seed of a campaign, or of its shard, by its place.
+    pub(super) fn nth_seed(&self, nth: u64) -> Seed {
+        Seed(self.first.0.wrapping_add(self.shard.index(nth)))
     }
 
     /// Notes a red seed.

@@ -11,6 +11,7 @@ use steelmill_core::Result;
 use crate::campaign::coverage::{self, Coverage};
 use crate::campaign::shard::Shard;
 use crate::host::audit;
+use crate::schema::decision::Redraws;
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::{Faults, Plan, text};
 use crate::schema::settings::{Schedule, Seed};
@@ -38,6 +39,9 @@ pub struct Record {
     pub requested: u64,
     /// The number of seeds that ran; fewer than `requested` if the campaign stopped early. Kept seeds do not count.
     pub seeds: u64,
+    /// The number of runs that a guided campaign varied from others, of `seeds`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub varied: u64,
     /// The seeds that failed, sorted.
     pub failed: Vec<RedSeed>,
     /// Wall time; in a merged record, that of the slowest shard.
@@ -99,6 +103,9 @@ pub struct CampaignSettings {
     pub first_seed: Seed,
     /// The number of seeds, in all shards.
     pub seeds: u64,
+    /// Whether it learned from its runs, and varied those that came far.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub guided: bool,
     /// Whether it ran until no new coverage point was hit for a while; then `seeds` is how many ran.
     #[serde(default, skip_serializing_if = "is_false")]
     pub until_covered: bool,
@@ -134,6 +141,9 @@ pub struct KeptSeed {
     pub scenario: String,
     /// The seed.
     pub seed: Seed,
+    /// How the run was varied from the seed's own, in a guided campaign.
+    #[serde(default, skip_serializing_if = "Redraws::is_empty")]
+    pub redraws: Redraws,
     /// The schedule: which ready task runs next.
     pub schedule: Schedule,
     /// The limit on its virtual time.
@@ -155,6 +165,9 @@ pub struct KeptSeed {
 pub struct RedSeed {
     /// The seed.
     pub seed: Seed,
+    /// How the run was varied from the seed's own, in a guided campaign.
+    #[serde(default, skip_serializing_if = "Redraws::is_empty")]
+    pub redraws: Redraws,
     /// The first line of the error.
     pub cause: String,
     /// The whole failure: the error, when and where it happened, and the tasks involved.
@@ -257,6 +270,7 @@ impl RedSeed {
         let cause = failure.map(|failure| failure.cause.to_string()).unwrap_or_default();
         Self {
             seed: outcome.seed,
+            redraws: outcome.redraws.clone(),
             cause: cause.lines().next().unwrap_or_default().to_owned(),
             failure: failure.map(ToString::to_string).unwrap_or_default(),
             simulated: outcome.simulated,
@@ -315,6 +329,9 @@ impl fmt::Display for Record {
             write!(f, "{separator}{total} {name} (at least {minimum} each)")?;
             separator = ", ";
         }
+        if self.campaign.guided {
+            write!(f, "\n  guided: {} of them were varied from others that had come far", self.varied)?;
+        }
         if self.campaign.until_covered {
             write!(f, "\n  {}", self.covered())?;
         }
@@ -342,6 +359,10 @@ impl fmt::Display for Record {
         }
         Ok(())
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn is_false(truth: &bool) -> bool {

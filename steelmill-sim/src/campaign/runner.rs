@@ -12,7 +12,8 @@ use tracing::{Dispatch, dispatcher};
 
 use super::campaign::AnyCampaign;
 use super::queue::{InOrder, Queue, QueuedSeed, RedPlaces};
-use crate::campaign::keep::KeepFile;
+use crate::campaign::guidance::{self, Guide, Run};
+use crate::campaign::keep::{KeepFile, LearnedRun};
 use crate::campaign::processes::{Past, Processes, Request};
 use crate::campaign::record::{CampaignSettings, KeptSeed, RedSeed};
 use crate::campaign::shard::Shard;
@@ -22,6 +23,7 @@ use crate::campaign::{coverage, replay};
 use crate::machine::cluster::Isolation;
 use crate::machine::panic_log;
 use crate::run::simulate;
+use crate::schema::decision::Redraws;
 use crate::schema::look::Look;
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::Faults;
@@ -39,6 +41,14 @@ impl AnyCampaign<'_> {
         assert!(
             !self.until_covered || self.shard.is_none(),
             "a campaign that runs until no new coverage point is hit cannot be sharded: no shard knows what the others hit"
+        );
+        assert!(
+            !(self.guided && self.until_covered),
+            "a guided campaign has no number of seeds after which no new coverage point can be expected"
+        );
+        assert!(
+            !(self.guided && self.verify == Some(Verify::Process)),
+            "the runs of a guided campaign are not verified in another process, which knows seeds alone: verify them twice"
         );
         if let Faults::Plan(plan) = &self.settings.faults {
             check_order_applies(self.settings.schedule, plan)?;
@@ -64,6 +74,7 @@ impl AnyCampaign<'_> {
         let mut summary = Summary::new(settings, self.shard, queue.requested);
         summary.audit = self.settings.audit.then(Vec::new);
         summary.kept = keep.is_some().then(Kept::default);
+        let keep_file = keep.clone();
         let keep = keep.filter(|_| is_first);
         let mut report = |summary: &mut Summary, kept: Option<KeptSeed>, outcome: Outcome| {
             if let Some(keep) = keep.as_ref().filter(|_| kept.is_none() && !outcome.passed()) {
@@ -82,6 +93,23 @@ impl AnyCampaign<'_> {
         if let Some(Past { requested, outcomes }) = past {
             summary.requested = requested;
             outcomes.into_iter().for_each(|(kept, outcome)| report(&mut summary, kept, outcome));
+        } else if self.guided && !self.is_single {
+            let name = summary.campaign.name.clone();
+            let learned = keep_file.as_ref().map_or(Ok(Vec::new()), |keep| keep.learned(&name))?;
+            let learned = self.run_guided(&mut queue, learned, |kept, outcome| {
+                report(&mut summary, kept, outcome);
+            });
+            if let Some(keep) = keep.as_ref() {
+                let learned = learned.into_iter().map(|Run { seed, redraws }| LearnedRun {
+                    scenario: name.clone(),
+                    seed,
+                    redraws,
+                });
+                let written = keep.learn(&name, &learned.collect::<Vec<_>>());
+                if let Some(kept) = &mut summary.kept {
+                    kept.error = written.err().map(|error| format!("{error:#}")).or(kept.error.take());
+                }
+            }
         } else {
             loop {
                 self.run_all(&queue, |kept, outcome| report(&mut summary, kept, outcome));
@@ -134,12 +162,49 @@ impl AnyCampaign<'_> {
         });
     }
 
+    /// Runs all seeds of the queue in batches: what a batch runs depends on what those before it came to.
+    /// Begins with what an earlier campaign has learned, and returns what the next should begin with.
+    fn run_guided(
+        &self,
+        queue: &mut Queue<'_>,
+        learned: Vec<LearnedRun>,
+        mut report: impl FnMut(Option<KeptSeed>, Outcome),
+    ) -> Vec<Run> {
+        let total = std::mem::take(&mut queue.requested);
+        let mut guide = Guide::new(
+            self.first,
+            learned.into_iter().map(|LearnedRun { seed, redraws, .. }| Run { seed, redraws }),
+        );
+        queue.chosen = Some(Vec::new());
+        let mut reported = 0;
+        self.run_all(queue, &mut report);
+        while queue.requested < total {
+            let number = guidance::BATCH.min(total - queue.requested);
+            let runs: Vec<Run> = (0..number).map(|_| guide.choose(|nth| queue.nth_seed(nth))).collect();
+            queue.chosen.get_or_insert_default().extend(runs);
+            queue.extend(queue.requested + number);
+            self.run_all(queue, |kept, outcome| {
+                reported += 1;
+                guide.learn(&outcome);
+                report(kept, outcome);
+            });
+            if reported < queue.requested {
+                break;
+            }
+        }
+        queue.requested = total;
+        guide.learned()
+    }
+
     fn work(&self, queue: &Queue<'_>, sender: &mpsc::Sender<(usize, Option<KeptSeed>, Outcome)>) {
-        while let Some(QueuedSeed { place, seed, kept, second_run }) = queue.take() {
-            let settings = Settings { trace: second_run.is_some(), ..self.settings_of(seed, kept) };
-            let mut outcome = self.simulate(settings);
+        while let Some(QueuedSeed { place, seed, redraws, kept, second_run }) = queue.take() {
+            let settings = self.settings_of(seed, redraws, kept);
+            let redrawn = Redraws::of(&settings.reseeds);
+            let mut outcome = self.simulate(Settings { trace: second_run.is_some(), ..settings.clone() });
+            outcome.redraws = redrawn; // also where no run was made
             if let Some(second_run) = second_run {
-                outcome = second_run.confirm(outcome, kept, |trace| self.simulate_again(seed, kept, trace));
+                let again = |trace| self.simulate(Settings { trace, audit: false, ..settings.clone() });
+                outcome = second_run.confirm(outcome, kept, again);
             }
             if !outcome.passed() {
                 queue.failed(place);
@@ -150,15 +215,23 @@ impl AnyCampaign<'_> {
         }
     }
 
-    pub(crate) fn settings_of(&self, seed: Seed, kept: Option<&KeptSeed>) -> Settings {
-        match kept {
-            Some(kept) => kept.settings(&self.settings),
-            None => Settings { seed, ..self.settings.clone() },
+    /// The settings of a run: of a kept one, of a varied one, or of a seed as the campaign's settings say.
+    pub(crate) fn settings_of(
+        &self,
+        seed: Seed,
+        redraws: Option<&Redraws>,
+        kept: Option<&KeptSeed>,
+    ) -> Settings {
+        let own = || Settings { seed, ..self.settings.clone() };
+        match (kept, redraws) {
+            (Some(kept), _) => kept.settings(&self.settings),
+            (None, Some(redraws)) => Settings { reseeds: redraws.reseeds(), ..own() },
+            (None, None) => own(),
         }
     }
 
     fn simulate_again(&self, seed: Seed, kept: Option<&KeptSeed>, trace: bool) -> Outcome {
-        self.simulate(Settings { trace, audit: false, ..self.settings_of(seed, kept) })
+        self.simulate(Settings { trace, audit: false, ..self.settings_of(seed, None, kept) })
     }
 
     fn simulate(&self, settings: Settings) -> Outcome {
@@ -215,6 +288,7 @@ impl AnyCampaign<'_> {
             program: self.program.clone(),
             first_seed: self.first,
             seeds: self.seeds,
+            guided: self.guided,
             until_covered: self.until_covered,
             schedule: self.settings.schedule,
             faults: self.settings.faults.clone(),
@@ -265,6 +339,7 @@ impl AnyCampaign<'_> {
             kept,
             second_run,
             first: self.first,
+            chosen: None,
             shard,
             next: AtomicUsize::new(0),
             red: Mutex::new(RedPlaces { places: BTreeSet::new(), failures_max: self.failures_max }),

@@ -11,7 +11,6 @@ use crate::host::audit;
 use crate::host::purity::is_pure;
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::Plan;
-use crate::schema::settings::Seed;
 use crate::schema::system_use::SystemUse;
 
 /// The result of a campaign. Its `Display` is what a program prints; [`Record`] is the same as JSON.
@@ -26,6 +25,8 @@ pub struct Summary {
     pub requested: u64,
     /// The number of seeds that ran; fewer than `requested` if the campaign stopped early. Kept seeds do not count.
     pub seeds: u64,
+    /// The number of runs that a guided campaign varied from others, of `seeds`.
+    pub varied: u64,
     /// The seeds that failed, sorted.
     pub failed: Vec<Outcome>,
     /// Virtual time, the sum over all seeds.
@@ -83,6 +84,7 @@ impl Summary {
             shard,
             requested,
             seeds: 0,
+            varied: 0,
             failed: Vec::new(),
             simulated: Duration::ZERO,
             polls: 0,
@@ -107,6 +109,7 @@ impl Summary {
             return self.kept.get_or_insert_default().add(seed, outcome);
         }
         self.seeds += 1;
+        self.varied += u64::from(!outcome.redraws.is_empty());
         self.simulated += outcome.simulated;
         self.polls += outcome.polls;
         self.events += outcome.events;
@@ -120,7 +123,7 @@ impl Summary {
             let one = Count { total: *n, minimum: *n };
             self.counts.entry(what).and_modify(|count| *count = count.and(one)).or_insert(one);
         }
-        self.coverage.add(outcome.seed, &outcome.coverage);
+        self.coverage.add(outcome.seed, &outcome.redraws, &outcome.coverage);
         if !outcome.passed() {
             self.failed.push(outcome);
         }
@@ -128,7 +131,7 @@ impl Summary {
 
     /// Sorts the results, which arrived in the order in which seeds ended.
     pub(crate) fn end(&mut self) {
-        self.failed.sort_by_key(|outcome| outcome.seed);
+        self.failed.sort_by(|a, b| (a.seed, &a.redraws).cmp(&(b.seed, &b.redraws)));
         if let Some(kept) = &mut self.kept {
             kept.failed.sort_by(|(a, _), (b, _)| a.order().cmp(&b.order()));
             kept.passed.sort_by(|a, b| a.order().cmp(&b.order()));
@@ -137,16 +140,14 @@ impl Summary {
     }
 
     /// `replay` gives the command that replays a seed, kept or not.
-    pub(crate) fn record(&self, replay: impl Fn(Seed, Option<&KeptSeed>) -> String) -> Record {
-        let failed = self.failed.iter().map(|failed| RedSeed::of(failed, None, replay(failed.seed, None)));
+    pub(crate) fn record(&self, replay: impl Fn(&Outcome, Option<&KeptSeed>) -> String) -> Record {
+        let failed = self.failed.iter().map(|failed| RedSeed::of(failed, None, replay(failed, None)));
         let kept = self.kept.as_ref().map(|kept| KeptRecord {
             ran: kept.ran,
             failed: kept
                 .failed
                 .iter()
-                .map(|(kept, failed)| {
-                    RedSeed::of(failed, Some(kept.clone()), replay(failed.seed, Some(kept)))
-                })
+                .map(|(kept, failed)| RedSeed::of(failed, Some(kept.clone()), replay(failed, Some(kept))))
                 .collect(),
             passed: kept.passed.clone(),
         });
@@ -158,6 +159,7 @@ impl Summary {
             merged: None,
             requested: self.requested,
             seeds: self.seeds,
+            varied: self.varied,
             failed: failed.collect(),
             wall: self.wall,
             simulated: self.simulated,

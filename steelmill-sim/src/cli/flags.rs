@@ -17,6 +17,7 @@ use crate::campaign::campaign::Campaign;
 use crate::campaign::replay::{absolute, quoted};
 use crate::campaign::shard::Shard;
 use crate::campaign::summary::Summary;
+use crate::schema::decision::Redraws;
 use crate::schema::plan::{Faults, Plan};
 use crate::schema::settings::{Schedule, Seed, Settings};
 use crate::schema::verify::Verify;
@@ -42,6 +43,14 @@ pub struct Args {
     /// the last one, and at least 200; --seeds is then the maximum, with no default
     #[arg(long, help_heading = SEEDS, conflicts_with_all = ["seed", "shard"])]
     pub until_covered: bool,
+
+    /// Learn which runs came far, by assert_sometimes! and similar macros, and vary them in half of the runs
+    #[arg(long, help_heading = SEEDS, conflicts_with_all = ["seed", "until_covered"])]
+    pub guided: bool,
+
+    /// With --seed: replay a run that a guided campaign varied from it, as its replay command says
+    #[arg(long, help_heading = SEEDS, value_name = "TIME=SEED,...")]
+    pub redraws: Option<Redraws>,
 
     /// Number of red (failed) seeds after which to stop [default: 10]
     #[arg(long, help_heading = SEEDS, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -116,11 +125,13 @@ const DETERMINISM: &str = "Determinism";
 const CI: &str = "CI";
 
 /// The flags that affect only running seeds, which `--merge` does not do.
-const RUN_FLAGS: [&str; 14] = [
+const RUN_FLAGS: [&str; 16] = [
     "seeds",
     "seed",
     "first_seed",
     "until_covered",
+    "guided",
+    "redraws",
     "shard",
     "jobs",
     "time_limit",
@@ -205,7 +216,7 @@ impl Args {
         // --seed wins over variables that may be set for all campaigns.
         if arguments.iter().any(|(long, _)| long == "seed") {
             arguments.retain(|(long, _)| {
-                !["seeds", "first-seed", "shard", "until-covered"].contains(&long.as_str())
+                !["seeds", "first-seed", "shard", "until-covered", "guided"].contains(&long.as_str())
             });
         }
         let line = FlagsOnly::try_parse_from(arguments.into_iter().map(|(_, text)| text));
@@ -228,12 +239,16 @@ impl Args {
         campaign.seeds = self.seeds.unwrap_or(campaign.seeds);
         campaign.shard = self.shard.or(campaign.shard);
         campaign.keep = self.keep.clone().or(campaign.keep);
+        campaign.guided |= self.guided;
+        if let Some(redraws) = &self.redraws {
+            campaign.settings.reseeds = redraws.reseeds();
+        }
         if self.until_covered {
             (campaign.until_covered, campaign.seeds) = (true, self.seeds.unwrap_or(u64::MAX));
         }
         if let Some(seed) = self.seed {
             (campaign.first, campaign.seeds, campaign.shard) = (Seed(seed), 1, None);
-            (campaign.until_covered, campaign.is_single) = (false, true);
+            (campaign.until_covered, campaign.guided, campaign.is_single) = (false, false, true);
         }
         campaign
     }
@@ -245,6 +260,7 @@ impl Args {
             schedule: Some(settings.schedule),
             time_limit: Some(seconds.max(1)),
             verify,
+            redraws: Some(Redraws::of(&settings.reseeds)).filter(|redraws| !redraws.is_empty()),
             faults: (settings.faults == Faults::None)
                 .then(|| FaultsFlag { text: "none".to_owned(), faults: Faults::None }),
             ..Self::default()
@@ -273,6 +289,12 @@ impl Args {
         Some(flags)
     }
 
+    /// The same for a run that was varied from a seed's own.
+    pub(crate) fn redrawn(&self, redraws: &Redraws) -> Self {
+        let redraws = Some(redraws).filter(|redraws| !redraws.is_empty()).cloned();
+        Self { redraws: redraws.or_else(|| self.redraws.clone()), ..self.clone() }
+    }
+
     /// The flags, with values, that a command to replay a seed must repeat.
     fn replay_flags(&self) -> Vec<(&'static str, String)> {
         let mut flags = Vec::new();
@@ -280,18 +302,23 @@ impl Args {
         flags.extend(self.time_limit.map(|limit| ("time-limit", limit.to_string())));
         flags.extend(self.faults.as_ref().map(|flag| ("faults", flag.text.clone())));
         flags.extend(self.verify.map(|verify| ("verify", verify.to_string())));
+        flags.extend(self.redraws.as_ref().map(|redraws| ("redraws", redraws.to_string())));
         flags
     }
 
     /// Checks combinations of flags, and that output files can be created.
     ///
     /// # Errors
-    /// When `--save-faults` lacks `--seed`, when `--explain-runs` lacks `--explain`, and when a file's folder is missing.
+    /// When `--save-faults` or `--redraws` lacks `--seed`, when `--explain-runs` lacks `--explain`, and when a file's folder is missing.
     pub(crate) fn check(&self) -> Result<()> {
         let is_one = self.seed.is_some() || self.seeds == Some(1);
         ensure!(
             self.save_faults.is_none() || is_one,
             "--save-faults writes the plan of one seed: choose it with --seed"
+        );
+        ensure!(
+            self.redraws.is_none() || self.seed.is_some(),
+            "--redraws varies the run of one seed: choose it with --seed"
         );
         ensure!(
             self.explain_runs.is_none() || self.explain.is_some(),
@@ -416,6 +443,8 @@ mod tests {
             ("STEELMILL_FAULTS", "none"),
             ("STEELMILL_VERIFY", "process"),
             ("STEELMILL_AUDIT", "1"),
+            ("STEELMILL_GUIDED", "1"),
+            ("STEELMILL_REDRAWS", "1.5s=7"),
             ("STEELMILL_MAX_FAILURES", "4"),
             (OURS[0], "not a flag, but ours"),
             ("ANOTHER", "1"),
@@ -425,14 +454,14 @@ mod tests {
         assert_eq!(args.shard.map(|shard| shard.to_string()).as_deref(), Some("2/3"));
         assert_eq!((args.time_limit, args.max_failures), (Some(60), Some(4)));
         assert_eq!((args.schedule, args.verify), (Some(Schedule::Pct { depth: 3 }), Some(Verify::Process)));
-        assert!(args.audit);
+        assert!(args.audit && args.guided);
         assert_eq!(
             args.variables(Some(Seed(9))),
-            "STEELMILL_SCHEDULE=pct:3 STEELMILL_TIME_LIMIT=60 STEELMILL_FAULTS=none STEELMILL_VERIFY=process STEELMILL_SEED=9 "
+            "STEELMILL_SCHEDULE=pct:3 STEELMILL_TIME_LIMIT=60 STEELMILL_FAULTS=none STEELMILL_VERIFY=process STEELMILL_REDRAWS=1.5s=7 STEELMILL_SEED=9 "
         );
         assert_eq!(
             args.command_line("cargo xtask sim", Seed(9)),
-            "cargo xtask sim --schedule=pct:3 --time-limit=60 --faults=none --verify=process --seed 9"
+            "cargo xtask sim --schedule=pct:3 --time-limit=60 --faults=none --verify=process --redraws=1.5s=7 --seed 9"
         );
     }
 

@@ -26,7 +26,6 @@ use crate::explain::shrink::Progress;
 use crate::machine::sim::Sim;
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::{Faults, Plan};
-use crate::schema::settings::Seed;
 use crate::trace::logging;
 
 pub use crate::cli::flags::Args;
@@ -80,9 +79,9 @@ where
         ));
     }
     let replay =
-        |seed: Seed, kept: Option<&KeptSeed>| match campaign.keep.as_deref().filter(|_| kept.is_some()) {
-            Some(file) => kept_command_line(program, file, seed),
-            None => args.command_line(program, seed),
+        |red: &Outcome, kept: Option<&KeptSeed>| match campaign.keep.as_deref().filter(|_| kept.is_some()) {
+            Some(file) => kept_command_line(program, file, red.seed),
+            None => args.redrawn(&red.redraws).command_line(program, red.seed),
         };
     let bar = progress_bar();
     let (mut printed, mut kept_printed) = (0, 0);
@@ -99,10 +98,10 @@ where
         }
         let kept = summary.kept.as_ref().map_or(&[][..], |kept| &kept.failed);
         for (kept, failed) in &kept[kept_printed..] {
-            print_red("kept ", failed, replay(failed.seed, Some(kept)));
+            print_red("kept ", failed, replay(failed, Some(kept)));
         }
         for failed in &summary.failed[printed..] {
-            print_red("", failed, replay(failed.seed, None));
+            print_red("", failed, replay(failed, None));
         }
         (printed, kept_printed) = (summary.failed.len(), kept.len());
         bar.set_length(summary.requested);
@@ -250,7 +249,7 @@ fn folders(folder: &Path, is_single: bool, record: &Record) -> Vec<PathBuf> {
 /// it found a smaller one.
 fn explain(campaign: &AnyCampaign<'_>, folder: &Path, program: &str, red: &RedSeed) -> Result<Option<Plan>> {
     let (seed, kept) = (red.seed, red.kept.as_ref());
-    let settings = campaign.settings_of(seed, kept);
+    let settings = campaign.settings_of(seed, Some(&red.redraws).filter(|redraws| !redraws.is_empty()), kept);
     let given = match &settings.faults {
         Faults::Plan(plan) => plan.clone(),
         Faults::Swarm | Faults::None => Plan::default(),

@@ -17,6 +17,7 @@ use crate::campaign::replay;
 use crate::campaign::summary::Summary;
 use crate::explain;
 use crate::machine::sim::Sim;
+use crate::schema::outcome::Outcome;
 use crate::schema::settings::Seed;
 use crate::trace::logging;
 
@@ -179,14 +180,14 @@ impl AnyCampaign<'_> {
             let file = self.keep.as_deref().filter(|_| is_kept);
             let variables = match file {
                 Some(file) => kept_variables(file, failed.seed),
-                None => flags.variables(names_seed.then_some(failed.seed)),
+                None => flags.redrawn(&failed.redraws).variables(names_seed.then_some(failed.seed)),
             };
             let mut commands = match flags.explain {
                 None => format!("explain it: {}{variables}{test}\n", explain_variable()),
                 Some(_) => String::new(),
             };
             commands.push_str(&format!("run it again with: {variables}{test}"));
-            if let Some(line) = self.program_line(flags, file, failed.seed) {
+            if let Some(line) = self.program_line(flags, file, failed) {
                 commands.push_str(&format!("\n               or: {line}"));
             }
             if let Some(folder) = &flags.explain {
@@ -212,10 +213,12 @@ impl AnyCampaign<'_> {
         folder: &Path,
     ) -> Result<String> {
         let kept = summary.kept.as_ref().and_then(|kept| kept.failed.first()).map(|(kept, _)| kept);
-        let seed = summary.red().next().expect("asked for where there is one").seed;
-        let settings = self.settings_of(seed, kept);
+        let red = summary.red().next().expect("asked for where there is one");
+        let seed = red.seed;
+        let redraws = Some(&red.redraws).filter(|redraws| !redraws.is_empty());
+        let settings = self.settings_of(seed, redraws, kept);
         // A kept seed may have other settings than this test.
-        let flags = kept.map_or(flags.clone(), |kept| Args::explicit(&settings, kept.verify));
+        let flags = kept.map_or(flags.redrawn(&red.redraws), |kept| Args::explicit(&settings, kept.verify));
         let variables = Args { faults: None, ..flags }.variables(names_seed.then_some(seed));
         let command = replay::test_command(self.test_command.as_deref());
         let replay = |plan: &Path| format!("{}{variables}{command}", faults_variable(plan));
@@ -226,14 +229,17 @@ impl AnyCampaign<'_> {
 
     /// The command by which the program replays a red seed of a test. `None` if it cannot: a plan must be in a file, and a
     /// kept seed is found only if test and program give their campaign the same explicit name.
-    fn program_line(&self, flags: &Args, kept: Option<&Path>, seed: Seed) -> Option<String> {
+    fn program_line(&self, flags: &Args, kept: Option<&Path>, red: &Outcome) -> Option<String> {
         let program = self.program.as_deref()?;
         match kept {
             Some(file) if self.name.is_some() => {
-                Some(kept_command_line(program, &replay::absolute(file), seed))
+                Some(kept_command_line(program, &replay::absolute(file), red.seed))
             }
             Some(_) => None,
-            None => Some(flags.for_program(&self.settings, self.verify)?.command_line(program, seed)),
+            None => {
+                let flags = flags.for_program(&self.settings, self.verify)?.redrawn(&red.redraws);
+                Some(flags.command_line(program, red.seed))
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::campaign::campaign::{AnyCampaign, Campaign};
 use crate::campaign::signature::FailureSignature;
 use crate::machine::sim::Sim;
 use crate::run::simulate;
-use crate::schema::decision::{Decision, Reseed, Stream};
+use crate::schema::decision::{Decision, Redraws, Stream};
 use crate::schema::outcome::{Cause, Outcome};
 use crate::schema::plan::{Choice, Fault, Faults, Kind, Plan, When};
 use crate::schema::settings::{Seed, Settings};
@@ -436,7 +436,9 @@ impl Search<'_> {
     /// Replaces scheduling choices by the oldest ready task where the seed still fails. Returns their number before.
     fn reduce_choices(&mut self) -> Option<usize> {
         self.step = Step::Order;
-        if !self.settings.schedule.follows_order() || self.stop_reason().is_some() {
+        // A redraw begins another order.
+        let has_order = self.settings.schedule.follows_order() && self.settings.reseeds.is_empty();
+        if !has_order || self.stop_reason().is_some() {
             return None;
         }
         let faults = Faults::Plan(self.plan.clone());
@@ -477,7 +479,8 @@ impl Search<'_> {
             let Some(until) = even.next().or_else(|| next_sample(&failure_rates)) else { break };
             let reseeded = |nth| {
                 let seed = self.settings.seed.0 ^ u64::from(nth) << 32;
-                Settings { reseeds: vec![Reseed { at: until, stream: None, seed }], ..settings.clone() }
+                let reseeds = Redraws::of(&settings.reseeds).then(until, seed).reseeds();
+                Settings { reseeds, ..settings.clone() }
             };
             let reseeded: Vec<Settings> = (1..=runs_per_sample).map(reseeded).collect();
             let mut failed = 0;

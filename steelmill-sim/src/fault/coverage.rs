@@ -2,7 +2,7 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 
-use steelmill_core::coverage::{self, Observer, Point};
+use steelmill_core::coverage::{self, Observer, Point, Reading};
 
 use crate::machine::cluster::{self, RunId};
 use crate::machine::coverage::Rare;
@@ -13,7 +13,11 @@ pub(crate) struct RunObserver;
 
 impl Observer for RunObserver {
     fn reached(&self, place: &'static Point, holds: bool) {
-        cluster::with_current(|run| run.tally.coverage.note(place, holds));
+        cluster::with_current(|run| run.tally.coverage.note(place, holds, run.kernel.now));
+    }
+
+    fn measured(&self, place: &'static Point, reading: Reading) {
+        cluster::with_current(|run| run.tally.coverage.measure(place, reading, run.kernel.now));
     }
 
     fn violated(&self, place: &'static Point, message: String) {
@@ -35,7 +39,7 @@ impl Observer for RunObserver {
         let fires = cluster::with_current(|run| {
             let stream = run.tally.coverage.stream(place);
             let fires = stream.is_some_and(|stream| is_taken(place, run.kernel.draw(stream, MILLION)));
-            run.tally.coverage.note(place, fires);
+            run.tally.coverage.note(place, fires, run.kernel.now);
             fires
         });
         let fires = fires.unwrap_or(false);

@@ -20,6 +20,7 @@ use crate::machine::machine::{Claim, Machine};
 use crate::machine::net::{Impairment, LookupTrouble};
 use crate::machine::sim::Sim;
 use crate::machine::{cluster, moments};
+use crate::schema::decision::Reseed;
 use crate::schema::event::{EventKind, FaultStep};
 
 /// Fault injector with a budget and the scenario's own faults, made by [`Sim::inject_faults`].
@@ -177,7 +178,17 @@ fn validated_plan(sim: Sim, budget: &Budget, own: &[Own]) -> Result<Plan> {
     let plan = sim.with(|run| match &run.kernel.settings.faults {
         Faults::None => Plan::default(),
         Faults::Plan(plan) => plan.clone(),
-        Faults::Swarm => swarm::draw(run, budget, own),
+        Faults::Swarm => {
+            let mut plan = swarm::draw(run, budget, own);
+            let reseeds = run.kernel.settings.reseeds.clone();
+            let is_ahead = |reseed: &&Reseed| {
+                reseed.stream.is_none() && reseed.at > Duration::from_nanos(run.kernel.now)
+            };
+            for reseed in reseeds.iter().filter(is_ahead).collect::<Vec<_>>() {
+                swarm::redraw(run, budget, own, &mut plan, reseed);
+            }
+            plan
+        }
     });
     for (index, fault) in plan.faults.iter().enumerate() {
         let problem = || format!("fault {index} of the plan does not fit the scenario ({fault})");

@@ -10,9 +10,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{Budget, DiskCall, DiskTrouble, Family, Fault, Kind, Moment, Plan, Segment, When};
+use crate::kernel::decisions::Decisions;
 use crate::machine::cluster::Cluster;
 use crate::machine::machine::Machine;
-use crate::schema::decision::Stream;
+use crate::schema::decision::{Reseed, Stream};
 use crate::schema::rare_branch::RareBranch;
 
 /// A custom fault of the scenario, and how many times a swarm has it.
@@ -57,6 +58,26 @@ pub(super) fn draw(run: &mut Cluster, budget: &Budget, own: &[Own]) -> Plan {
         When::On { .. } => Duration::ZERO,
     });
     Plan { faults, ..Plan::default() }
+}
+
+/// Draws anew what a plan injects after the time of a reseed: half of the times the same faults at other times, as the seed's
+/// own mix may be what the run takes, otherwise other faults. Those at a moment of a machine stay, as they may have struck.
+pub(super) fn redraw(run: &mut Cluster, budget: &Budget, own: &[Own], plan: &mut Plan, reseed: &Reseed) {
+    let decisions = std::mem::replace(&mut run.kernel.decisions, Decisions::new(reseed.seed, false, None));
+    let is_later = |fault: &Fault| matches!(fault.when, When::At(at) if at > reseed.at);
+    if run.kernel.draw(Stream::Fault, 2) == 0 {
+        let end = Duration::from_nanos(run.kernel.now) + budget.lasts;
+        let span = end.saturating_sub(reseed.at).as_micros() as u64;
+        for fault in plan.faults.iter_mut().filter(|fault| is_later(fault)) {
+            let after = Duration::from_micros(1 + run.kernel.draw(Stream::Fault, span.max(1)));
+            fault.when = When::At(reseed.at + after);
+        }
+    } else {
+        let other = draw(run, budget, own);
+        plan.faults.retain(|fault| !is_later(fault));
+        plan.faults.extend(other.faults.into_iter().filter(is_later));
+    }
+    run.kernel.decisions = decisions;
 }
 
 /// The number of ways up to which each has a latency of its own; of more, about so many have.

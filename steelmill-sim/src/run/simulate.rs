@@ -27,6 +27,7 @@ use crate::machine::sim::Sim;
 use crate::machine::spawn::spawn_at;
 use crate::machine::threads::ThreadSetup;
 use crate::machine::world::Process;
+use crate::schema::decision::Redraws;
 use crate::schema::look::Look;
 use crate::schema::outcome::{Cause, Failure, Outcome, Panicked};
 use crate::schema::settings::Settings;
@@ -319,6 +320,8 @@ fn outcome(id: RunId) -> Outcome {
             polls: run.kernel.tasks.polls,
             events: run.kernel.events,
             counts: std::mem::take(&mut run.tally.counts),
+            redraws: Redraws::of(&run.kernel.settings.reseeds),
+            reached: run.tally.coverage.take_reached(),
             coverage: run.tally.coverage.take_visits(),
             faults: run.tally.plan.take(),
             limits: std::mem::take(&mut run.tally.limits),

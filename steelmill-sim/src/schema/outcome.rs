@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use steelmill_core::coverage::{Kind, Point};
+use steelmill_core::coverage::{Kind, Point, Reading};
 use steelmill_core::{Owner, Panic};
 
-use crate::schema::decision::Decision;
+use crate::schema::decision::{Decision, Redraws};
 use crate::schema::look::LockWord;
 use crate::schema::plan::Plan;
 use crate::schema::portable::{self, SourceLocation, StaticStr};
@@ -25,6 +25,20 @@ use crate::schema::verify::Difference;
 pub(crate) struct Visits {
     pub(crate) executed: u64,
     pub(crate) hit: u64,
+    /// Of a bound: the value that went furthest.
+    #[serde(with = "portable::reading", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) furthest: Option<Reading>,
+}
+
+/// A place that a run came to: a coverage point that was hit, or a value of a bound that rose a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reached {
+    /// Its index in the program.
+    pub(crate) point: usize,
+    /// How far the value of a bound had come; 0 for other points.
+    pub(crate) level: i32,
+    /// The virtual time.
+    pub(crate) at: Duration,
 }
 
 /// A panic, as the panic hook recorded it.
@@ -55,6 +69,10 @@ pub struct Outcome {
     /// The scenario's counters: see [`Sim::count`](crate::Sim::count).
     #[serde(deserialize_with = "portable::counts")]
     pub counts: BTreeMap<&'static str, u64>,
+    /// Where it was varied from the seed's own run; empty if it was not.
+    pub redraws: Redraws,
+    /// The places it came to, for a campaign that learns from them.
+    pub(crate) reached: Vec<Reached>,
     /// Visits of the program's coverage points, by index.
     pub(crate) coverage: Vec<Visits>,
     /// The fault plan, if the scenario injects faults. Saved to a file, it can be replayed.
@@ -94,6 +112,8 @@ impl Outcome {
             events: 0,
             counts: BTreeMap::new(),
             coverage: Vec::new(),
+            redraws: Redraws::default(),
+            reached: Vec::new(),
             faults: None,
             limits: BTreeMap::new(),
             decisions: Vec::new(),

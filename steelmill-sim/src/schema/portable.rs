@@ -197,3 +197,74 @@ pub(crate) mod owner {
 fn known<'de, T, D: Deserializer<'de>>(value: Option<T>) -> Result<T, D::Error> {
     value.ok_or_else(|| D::Error::custom("it was written by another program"))
 }
+/// A number that a coverage point compared: a JSON number, or a duration.
+pub(crate) mod amount {
+    use std::time::Duration;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use steelmill_core::coverage::Amount;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    pub(super) enum Portable {
+        Unsigned(u64),
+        Signed(i64),
+        Time(Duration),
+    }
+
+    impl Portable {
+        pub(super) fn of(amount: Amount) -> Option<Self> {
+            match amount {
+                Amount::Number(number) => {
+                    let signed = || i64::try_from(number).map(Self::Signed);
+                    u64::try_from(number).map(Self::Unsigned).or_else(|_| signed()).ok()
+                }
+                Amount::Time(time) => Some(Self::Time(time)),
+                _ => None,
+            }
+        }
+
+        pub(super) fn amount(&self) -> Amount {
+            match *self {
+                Self::Unsigned(number) => Amount::Number(number.into()),
+                Self::Signed(number) => Amount::Number(number.into()),
+                Self::Time(time) => Amount::Time(time),
+            }
+        }
+    }
+
+    pub(crate) fn serialize<S: Serializer>(amount: &Amount, serializer: S) -> Result<S::Ok, S::Error> {
+        let number = || serde::ser::Error::custom("a number of more than 64 bits");
+        Portable::of(*amount).ok_or_else(number)?.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error> {
+        let portable = Portable::deserialize(deserializer)
+            .map_err(|_| D::Error::custom("neither an integer nor a duration"))?;
+        Ok(portable.amount())
+    }
+}
+
+/// The value that went furthest, and its limit.
+pub(crate) mod reading {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use steelmill_core::coverage::Reading;
+
+    use super::amount::Portable;
+
+    pub(crate) fn serialize<S: Serializer>(
+        reading: &Option<Reading>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let pair = reading.map(|reading| [reading.value, reading.limit].map(Portable::of));
+        pair.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Reading>, D::Error> {
+        let pair = Option::<[Portable; 2]>::deserialize(deserializer)?;
+        Ok(pair.map(|[value, limit]| Reading { value: value.amount(), limit: limit.amount() }))
+    }
+}
