@@ -591,9 +591,6 @@ fn an_event_has_a_link_times_are_measured_and_patterns_hide_events() {
         page.keys("needle, SPARE").await?;
         ensure!(page.number("picture.visible().length").await? < all, "nothing is hidden");
         page.expect("![...picture.visible()].some((i) => /needle|spare/.test(picture.eventText(i)))").await?;
-        // In a narrow window nothing overflows the page, and the drawing has room.
-        page.resize(400, 700).await?;
-        page.settle().await?;
-        page.expect("document.documentElement.scrollWidth <= innerWidth && picture.view.height > 120").await
+        Ok(())
     });
 }
