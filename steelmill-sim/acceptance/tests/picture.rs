@@ -550,3 +550,47 @@ fn a_red_seed_of_the_demo_is_explained_in_a_picture() {
         Ok(())
     });
 }
+
+#[test]
+fn a_picture_says_what_happened_and_lists_the_events_that_matter() {
+    with_page(&story().to_html(), async |page| {
+        let said = page.text("document.getElementById('story').textContent").await?;
+        ensure!(said.contains("GET a") && said.ends_with("which cannot be ordered."), "{said}");
+        page.expect("document.querySelectorAll('#story-events [data-event]').length > 1").await?;
+        page.expect("document.querySelectorAll('#story-events [data-event]').length <= 12").await?;
+        page.click("#story-events [data-event]").await?;
+        page.expect("picture.view.selected === picture.story.events[0]").await?;
+        Ok(())
+    });
+    // A green run has nothing to explain.
+    with_page(&wide(3).to_html(), async |page| {
+        page.expect(
+            "document.getElementById('story').textContent === '' && !document.getElementById('story-events')",
+        )
+        .await
+    });
+}
+
+#[test]
+fn an_event_has_a_link_times_are_measured_and_patterns_hide_events() {
+    with_page(&story().to_html(), async |page| {
+        page.value("location.hash = 'event=7'").await?;
+        page.expect("picture.view.selected === 7").await?;
+        page.value("location.hash = 'event=999999999'").await?;
+        page.expect("picture.view.selected === 7").await?;
+        page.click_at(4.0, 4.0).await?;
+        page.keys("fm").await?;
+        page.expect("picture.view.mark === picture.data.failure.event").await?;
+        page.value("picture.select(picture.visible()[0])").await?;
+        page.expect("document.querySelector('#panel dl').textContent.includes('since mark−')").await?;
+        page.keys("fm").await?;
+        page.expect("picture.view.mark === -1").await?;
+
+        let all = page.number("picture.visible().length").await?;
+        page.value("document.getElementById('hide').focus()").await?;
+        page.keys("needle, SPARE").await?;
+        ensure!(page.number("picture.visible().length").await? < all, "nothing is hidden");
+        page.expect("![...picture.visible()].some((i) => /needle|spare/.test(picture.eventText(i)))").await?;
+        Ok(())
+    });
+}

@@ -112,6 +112,7 @@ const SCRIPT: &[&str] = &[
     include_str!("picture/draw-overview.js"),
     include_str!("picture/related.js"), // causes, effects, log lines
     include_str!("picture/pick.js"),    // hit testing
+    include_str!("picture/story.js"),   // what happened in words, links to events
     include_str!("picture/panel.js"),   // side panel: details of the selected event
     include_str!("picture/search.js"),
     include_str!("picture/controls.js"), // buttons, pointer, keys

@@ -115,6 +115,14 @@ function makeToolbar() {
     else return;
     event.preventDefault();
   });
+  const hide = byId('hide');
+  hide.addEventListener('input', () => {
+    filter.patterns = hide.value.toLowerCase().split(',').map((part) => part.trim()).filter(Boolean);
+    filterChanged();
+  });
+  hide.addEventListener('keydown', (event) => {
+    if (event.key === 'Escape') canvas.focus();
+  });
   byId('previous').addEventListener('click', () => step(-1));
   byId('next').addEventListener('click', () => step(1));
   byId('in').addEventListener('click', () => zoom(1.6));
@@ -211,6 +219,7 @@ const KEYS = {
   0: fit,
   f: toFailure,
   a: () => chooseAxis(AXES[(AXES.indexOf(view.axis.name) + 1) % AXES.length]),
+  m: () => measureFrom(view.selected),
   t: nextTheme,
   n: () => step(1),
   N: () => step(-1),

@@ -61,6 +61,7 @@ function frame() {
   drawArrowWords();
   drawBandWords();
   drawRelated();
+  drawMeasure();
   drawFailure();
   context.restore();
   drawGutter();
@@ -207,6 +208,24 @@ function tear(c, x, y) {
   c.moveTo(x - 3, y + 3.5);
   c.lineTo(x + 3, y + 1.5);
   c.stroke();
+}
+
+/** A line at the event from which times are measured, and the time from there to the selected one. */
+function drawMeasure() {
+  if (view.mark < 0) return;
+  const y = Math.round(eventY(view.mark)) + .5;
+  context.strokeStyle = colour.accent;
+  context.lineWidth = 1;
+  context.setLineDash([6, 4]);
+  context.beginPath();
+  context.moveTo(GUTTER, y);
+  context.lineTo(GUTTER + lanesWidth(), y);
+  context.stroke();
+  context.setLineDash([]);
+  if (view.selected < 0 || view.selected === view.mark) return;
+  context.font = `600 ${FONT}`;
+  context.textAlign = 'left';
+  haloed(since(events.at[view.selected] - events.at[view.mark]), GUTTER + 6, eventY(view.selected), colour.accent);
 }
 
 function drawFailure() {

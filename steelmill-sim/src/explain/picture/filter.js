@@ -17,6 +17,7 @@ const filter = {
   hiddenLanes: new Set(),
   hiddenDaemons: new Set(), // indices into `words`; -1 is no daemon
   connection: -1,
+  patterns: [], // in lower case; events that contain one are hidden
 };
 
 /** The number of events by kind, by lane and by daemon. */
@@ -47,6 +48,7 @@ function passes(i) {
   if (kind === KIND.failure) return true;
   if (!filter.groups[groupOf[kind]]) return false;
   if (events.lane[i] >= 0 && filter.hiddenLanes.has(events.lane[i])) return false;
+  if (filter.patterns.length > 0 && filter.patterns.some((pattern) => searchTexts()[i].includes(pattern))) return false;
   if (filter.hiddenDaemons.size > 0 && filter.hiddenDaemons.has(daemonOf(i))) return false;
   if (groupOf[kind] === 0) {
     const message = events.of[i];

@@ -9,6 +9,7 @@ function makeHeader() {
     byId('when').append(', ', element('button', { type: 'button', title: 'Shows what happened then', on: { click: () => showAround(turn) } },
       `inevitable from ${clock(turn.until, 1e3)} s on`));
   }
+  byId('story').textContent = storyText();
   // The header is small: empty lines are removed.
   byId('failure').textContent = failure ? failure.text.replace(/\n(\s*\n)+/g, '\n') : '';
   for (const { text, event } of picture.faults) {
@@ -55,7 +56,10 @@ async function copy() {
   setTimeout(() => { byId('copy').textContent = 'Copy'; }, 1500);
 }
 
-/** The initial view: operations that cannot be ordered, else the failure at the end of the run, else all of it. */
+/**
+ * The initial view: operations that cannot be ordered, else the moment when the failure became inevitable, else the last
+ * fault that struck, else the failure at the end of the run, else all of it.
+ */
 function firstLook() {
   const blamed = operations.invoke.filter((_, n) => operations.blamed[n]);
   const { position } = view.axis;
@@ -67,6 +71,12 @@ function firstLook() {
     const [first, end] = placesBetween(HEAD, view.height);
     if (end - first > 40) return undefined;
     return showBetween(position[visible[Math.max(0, lastAtMost(visible, from) - 15)]], position[visible[Math.min(visible.length - 1, lastAtMost(visible, until) + 15)]]);
+  }
+  const turn = picture.failure && turningPoint();
+  if (turn) return showAround(turn);
+  if (picture.failure && story.lastStrike >= 0) {
+    const place = lastAtMost(visible, story.lastStrike);
+    return showBetween(position[visible[Math.max(0, place - 15)]], position[visible[Math.min(visible.length - 1, place + 40)]]);
   }
   if (picture.failure) return showBetween(position[visible[visible.length - Math.min(100, visible.length)]], view.axis.length);
   return fit();
@@ -84,10 +94,12 @@ view.axis = makeAxis('folded', visible);
 runSearch();
 updateFilterCounts();
 firstLook();
-showPanel();
+if (linkedEvent() >= 0) select(linkedEvent());
+else showPanel();
 frame();
+addEventListener('hashchange', () => linkedEvent() >= 0 && select(linkedEvent()));
 new ResizeObserver(resize).observe(canvas.parentElement);
 
 // For tests, and for debugging in the console.
-window.picture = { data: picture, view, drawn, events, filter, search, related, eventText, eventY, eventAt, lifeX, messages, operations, states, select, KIND, FATE,
+window.picture = { data: picture, view, drawn, events, filter, search, related, story, eventText, eventY, eventAt, lifeX, messages, operations, states, select, KIND, FATE,
   visible: () => visible, lanes: () => shownLanes };

@@ -42,6 +42,7 @@ function described(i) {
     const before = picture.failure.at - events.at[i];
     rows.push(['', before === 0 ? 'at the moment of failure' : `${lasting(Math.abs(before))} ${before > 0 ? 'before' : 'after'} the failure`]);
   }
+  if (view.mark >= 0 && view.mark !== i) rows.push(['since mark', since(events.at[i] - events.at[view.mark])]);
   rows.push(['machine', laneName(events.lane[i])]);
   if (task >= 0) {
     if (tasks.daemon[task] >= 0) rows.push(['daemon', word(tasks.daemon[task])]);
@@ -85,6 +86,8 @@ function described(i) {
         ? button(kind === 'message' ? 'Arrival' : 'Departure', () => select(kind === 'message' ? messages.arrived[of] : messages.sent[of])) : null,
       groupOf[events.kind[i]] === 0 && messages.connection[of] >= 0
         ? button('Only this connection', () => setConnection(messages.connection[of])) : null,
+      button(view.mark === i ? 'Measure no longer' : 'Measure from here', () => measureFrom(i)),
+      button('Copy link', () => copyLink(i)),
       button('Close', () => select(-1))),
   ];
   const [near, logSource] = logsAround(i, 4);
@@ -99,6 +102,13 @@ function described(i) {
   parts.push(element('h3', {}, `Effects${list.length > 0 ? ` (${list.length + more})` : ''}`));
   parts.push(list.length === 0 ? element('p', { class: 'muted' }, 'None that is shown here.') : growing('effects', 'effects', list));
   return parts;
+}
+
+/** Measures times from an event; given the same event again, no longer. */
+function measureFrom(i) {
+  view.mark = i === view.mark ? -1 : i;
+  showPanel();
+  changed();
 }
 
 function button(text, then, disabled = false) {
@@ -183,6 +193,7 @@ function legend() {
     tear(c, 28, 10);
   };
   const made = [
+    ...storyList(),
     element('h2', {}, 'Legend'),
     element('p', { class: 'muted' }, 'Machines side by side, virtual time downwards. Click an event, or press J, to see its log lines, its causes and its effects.'),
     element('h3', {}, 'Messages'),

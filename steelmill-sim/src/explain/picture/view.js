@@ -16,6 +16,7 @@ const view = {
   left: 0,       // how far the lanes are scrolled, in pixels
   widen: 1,      // factor for the width of lanes
   selected: -1,
+  mark: -1,      // the event from which times are measured
 };
 
 const bodyHeight = () => Math.max(50, view.height - HEAD);
