@@ -9,24 +9,26 @@ pub(crate) fn label<T: ?Sized>() -> Label {
     shorten(std::any::type_name::<T>())
 }
 
-/// Whether this byte is an ASCII character of a path.
-static PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0;
+/// Whether a character is of a path. Braces: a type declared in an async function has a segment `{{closure}}`.
+fn is_path(c: char) -> bool {
+    if c.is_ascii() { ASCII[c as usize] } else { c.is_alphanumeric() }
+}
+
+/// Whether a byte is an ASCII character that is of a path.
+static ASCII: [bool; 256] = {
+    let mut is_path = [false; 256];
+    let mut byte = 0_u8;
     while byte < 128 {
-        let is_letter = (byte as u8).is_ascii_alphanumeric();
-        plain[byte] = is_letter || matches!(byte as u8, b'_' | b':' | b'{' | b'}');
+        is_path[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'{' | b'}');
         byte += 1;
     }
-    plain
+    is_path
 };
 
 /// Removes the module paths from a type's name; borrows if it holds a single path.
 fn shorten(name: &'static str) -> Label {
-    // Braces: a type declared in an async function has a path segment `{{closure}}`.
-    let is_path = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '{' | '}');
     // Most names are a path of ASCII letters, and each child factory that is made asks for some.
-    if name.bytes().all(|byte| PLAIN[usize::from(byte)]) || name.chars().all(is_path) {
+    if name.bytes().all(|byte| ASCII[usize::from(byte)]) || name.chars().all(is_path) {
         return Cow::Borrowed(last_segment(name));
     }
     let mut short = String::new();
@@ -63,7 +65,6 @@ pub(crate) fn told_apart(names: &[&'static str]) -> Vec<String> {
 
 /// Keeps so many segments of each path.
 fn shorten_to(name: &str, kept: usize) -> String {
-    let is_path = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '{' | '}');
     let mut short = String::new();
     let mut rest = name;
     while let Some(first) = rest.chars().next() {

@@ -138,9 +138,9 @@ impl Notifier {
                     None => std::future::pending().await,
                 }
             };
-            let is_over = match select(pin!(health.changed()), select(pin!(tick), pin!(paused))).await {
-                Either::Left((None, _)) => return,
-                Either::Left((Some(_), _)) => false,
+            let is_pause_over = match select(pin!(health.changed()), select(pin!(tick), pin!(paused))).await {
+                Either::Left((changed, _)) if changed.is_none() => return,
+                Either::Left(_) => false,
                 Either::Right((Either::Left(_), _)) => {
                     let patience = self.watchdog.unwrap_or_default() / 4;
                     if is_alive(&remote, &published, &runtime, patience).await {
@@ -150,7 +150,7 @@ impl Notifier {
                 }
                 Either::Right((Either::Right(_), _)) => true,
             };
-            if is_over {
+            if is_pause_over {
                 pause = None;
             }
         }

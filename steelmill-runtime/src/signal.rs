@@ -251,23 +251,29 @@ impl Listener {
         });
     }
 
-    /// Stops the factory by a signal of that time, after a log line that says so, if that can be written.
+    /// Stops the factory by a signal of that time, after the service manager and the log are told so, if they can be.
     fn stop(&mut self, signal: Signal, at: Instant) {
         let State::Launched(service) = &self.service else { return };
         let (remote, drain) = (service.remote.clone(), service.remote.drain());
         if let Some(begins) = at.checked_add(drain) {
             self.expect_end(begins);
         }
-        aside(self.moment(), move || match drain {
-            Duration::ZERO => {
-                tracing::info!(parent: None, "{signal}: stopping; another one ends the process at once");
+        let notifier = self.notifier.clone();
+        // Before the stop, which may end the process at once. The manager first: a log may block.
+        aside(self.moment(), move || {
+            if let Some(notifier) = notifier {
+                notifier.stopping();
             }
-            drain => tracing::info!(parent: None, "{signal}: draining for {drain:?}; another one ends that"),
+            match drain {
+                Duration::ZERO => {
+                    tracing::info!(parent: None, "{signal}: stopping; another one ends the process at once");
+                }
+                drain => {
+                    tracing::info!(parent: None, "{signal}: draining for {drain:?}; another one ends that");
+                }
+            }
         });
         remote.request_stop();
-        if let Some(notifier) = &self.notifier {
-            notifier.stopping();
-        }
     }
 
     fn end_drain(&mut self, signal: Signal) {

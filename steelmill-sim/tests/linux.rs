@@ -76,6 +76,16 @@ fn hosts_answer(transcript: &[(Move, &str)]) {
     });
 }
 
+/// Of a listener on the first host, socket 0, and a stream socket on the second, socket 1.
+fn a_listener_and_a_socket_answer(transcript: &[(Move, &str)]) {
+    let made = [
+        (On { host: 0, step: Socket { id: 0, family: V4, kind: Stream } }, "ok 0:out+hup"),
+        (On { host: 0, step: Listen { id: 0, backlog: 8 } }, "ok 0:nothing"),
+        (On { host: 1, step: Socket { id: 1, family: V4, kind: Stream } }, "ok 1:out+hup"),
+    ];
+    hosts_answer(&[&made, transcript].concat());
+}
+
 /// Methods of typed sockets.
 fn typed_sockets_answer(transcript: &[(Act, &str)]) {
     answers_are(transcript, linux::simulated::typed_answers, linux::linux::typed_answers, has_namespace);
@@ -899,10 +909,7 @@ fn what_a_mapping_stores_behind_the_end_is_not_of_the_file() {
 
 #[test]
 fn a_user_timeout_ends_a_connect_that_gets_no_answer() {
-    hosts_answer(&[
-        (On { host: 0, step: Socket { id: 0, family: V4, kind: Stream } }, "ok 0:out+hup"),
-        (On { host: 0, step: Listen { id: 0, backlog: 8 } }, "ok 0:nothing"),
-        (On { host: 1, step: Socket { id: 1, family: V4, kind: Stream } }, "ok 1:out+hup"),
+    a_listener_and_a_socket_answer(&[
         (On { host: 1, step: Set { id: 1, option: UserTimeout, value: 1700 } }, "ok"),
         (Cut { from: 0, to: 1 }, "ok"),
         (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 1:nothing"),
@@ -914,10 +921,7 @@ fn a_user_timeout_ends_a_connect_that_gets_no_answer() {
 /// The timeout counts from the first retransmission after the tail loss probe.
 #[test]
 fn a_user_timeout_ends_a_connection_whose_data_is_not_acknowledged() {
-    hosts_answer(&[
-        (On { host: 0, step: Socket { id: 0, family: V4, kind: Stream } }, "ok 0:out+hup"),
-        (On { host: 0, step: Listen { id: 0, backlog: 8 } }, "ok 0:nothing"),
-        (On { host: 1, step: Socket { id: 1, family: V4, kind: Stream } }, "ok 1:out+hup"),
+    a_listener_and_a_socket_answer(&[
         (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
         (On { host: 1, step: Set { id: 1, option: UserTimeout, value: 1000 } }, "ok"),
         (Cut { from: 1, to: 0 }, "ok"),
@@ -930,10 +934,7 @@ fn a_user_timeout_ends_a_connection_whose_data_is_not_acknowledged() {
 /// Sent again after 0.2 s as a tail loss probe, then after timeouts of 0.2, 0.4 and 0.8 s: at 1.6 s.
 #[test]
 fn a_segment_that_is_alone_is_probed_for_before_its_timeouts() {
-    hosts_answer(&[
-        (On { host: 0, step: Socket { id: 0, family: V4, kind: Stream } }, "ok 0:out+hup"),
-        (On { host: 0, step: Listen { id: 0, backlog: 8 } }, "ok 0:nothing"),
-        (On { host: 1, step: Socket { id: 1, family: V4, kind: Stream } }, "ok 1:out+hup"),
+    a_listener_and_a_socket_answer(&[
         (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
         (On { host: 0, step: Accept { id: 0, new: 2 } }, "10.0.0.3 e1 0:nothing 2:out"),
         (Cut { from: 1, to: 0 }, "ok"),
@@ -947,10 +948,7 @@ fn a_segment_that_is_alone_is_probed_for_before_its_timeouts() {
 /// The probe for the last of several segments comes at once, and the timeouts of 0.2, 0.4 and 0.8 s then: at 1.4 s.
 #[test]
 fn of_several_segments_the_timeouts_count_from_the_last() {
-    hosts_answer(&[
-        (On { host: 0, step: Socket { id: 0, family: V4, kind: Stream } }, "ok 0:out+hup"),
-        (On { host: 0, step: Listen { id: 0, backlog: 8 } }, "ok 0:nothing"),
-        (On { host: 1, step: Socket { id: 1, family: V4, kind: Stream } }, "ok 1:out+hup"),
+    a_listener_and_a_socket_answer(&[
         (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
         (On { host: 0, step: Accept { id: 0, new: 2 } }, "10.0.0.3 e1 0:nothing 2:out"),
         (Cut { from: 1, to: 0 }, "ok"),
@@ -964,10 +962,7 @@ fn of_several_segments_the_timeouts_count_from_the_last() {
 /// Ten segments are the initial window, and a tail loss probe is one more.
 #[test]
 fn a_probe_sends_the_segment_after_the_window() {
-    hosts_answer(&[
-        (On { host: 0, step: Socket { id: 0, family: V4, kind: Stream } }, "ok 0:out+hup"),
-        (On { host: 0, step: Listen { id: 0, backlog: 8 } }, "ok 0:nothing"),
-        (On { host: 1, step: Socket { id: 1, family: V4, kind: Stream } }, "ok 1:out+hup"),
+    a_listener_and_a_socket_answer(&[
         (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
         (On { host: 0, step: Accept { id: 0, new: 2 } }, "10.0.0.3 e1 0:nothing 2:out"),
         (Cut { from: 0, to: 1 }, "ok"),
@@ -978,10 +973,7 @@ fn a_probe_sends_the_segment_after_the_window() {
 
 #[test]
 fn a_user_timeout_of_less_than_a_second_leaves_a_connect_its_second_syn() {
-    hosts_answer(&[
-        (On { host: 0, step: Socket { id: 0, family: V4, kind: Stream } }, "ok 0:out+hup"),
-        (On { host: 0, step: Listen { id: 0, backlog: 8 } }, "ok 0:nothing"),
-        (On { host: 1, step: Socket { id: 1, family: V4, kind: Stream } }, "ok 1:out+hup"),
+    a_listener_and_a_socket_answer(&[
         (On { host: 1, step: Set { id: 1, option: UserTimeout, value: 300 } }, "ok"),
         (Cut { from: 1, to: 0 }, "ok"),
         (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 1:nothing"),
@@ -993,10 +985,7 @@ fn a_user_timeout_of_less_than_a_second_leaves_a_connect_its_second_syn() {
 
 #[test]
 fn a_user_timeout_counts_whenever_it_is_set() {
-    hosts_answer(&[
-        (On { host: 0, step: Socket { id: 0, family: V4, kind: Stream } }, "ok 0:out+hup"),
-        (On { host: 0, step: Listen { id: 0, backlog: 8 } }, "ok 0:nothing"),
-        (On { host: 1, step: Socket { id: 1, family: V4, kind: Stream } }, "ok 1:out+hup"),
+    a_listener_and_a_socket_answer(&[
         (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
         (Cut { from: 1, to: 0 }, "ok"),
         (On { host: 1, step: Send { id: 1, length: 10 } }, "10"),
@@ -1007,10 +996,7 @@ fn a_user_timeout_counts_whenever_it_is_set() {
 
 #[test]
 fn one_syn_more_is_three_seconds() {
-    hosts_answer(&[
-        (On { host: 0, step: Socket { id: 0, family: V4, kind: Stream } }, "ok 0:out+hup"),
-        (On { host: 0, step: Listen { id: 0, backlog: 8 } }, "ok 0:nothing"),
-        (On { host: 1, step: Socket { id: 1, family: V4, kind: Stream } }, "ok 1:out+hup"),
+    a_listener_and_a_socket_answer(&[
         (On { host: 1, step: Set { id: 1, option: SynCount, value: 1 } }, "ok"),
         (Cut { from: 1, to: 0 }, "ok"),
         (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 1:nothing"),

@@ -5,6 +5,8 @@
 
 use std::process::{Command, Stdio};
 
+use anyhow::{Context as _, Result};
+
 use crate::libtest::{Count, cargo_test};
 use crate::steps::{Outcome, Steps};
 use crate::workspace::Workspace;
@@ -31,7 +33,8 @@ pub(super) fn run(
     for name in wanted {
         steps.run(name, || match name {
             KNOWN => {
-                let mut tests = workspace.cargo(["test", "-p", "steelmill-sim", "--test", "linux"]);
+                // As `cargo xtask test` has built it.
+                let mut tests = workspace.whole(["test", "--test", "linux"]);
                 tests.env("ASK_LINUX", "1");
                 cargo_test(tests, total)
             }
@@ -50,11 +53,12 @@ pub(super) fn run(
     skipped.len()
 }
 
-fn fuzz(workspace: &Workspace, arguments: &[&str], seconds: &str) -> anyhow::Result<Outcome> {
-    let mut fuzzer = workspace.cargo(["run", "-p", "steelmill-sim", "--example", "linux", "--"]);
+fn fuzz(workspace: &Workspace, arguments: &[&str], seconds: &str) -> Result<Outcome> {
+    let fuzzer = workspace.build(workspace.whole(["build", "--example", "linux"]), "linux")?;
+    let mut fuzzer = Command::new(fuzzer.context("the fuzzer does not build")?);
     fuzzer.args(arguments).args(["--seconds", seconds, "--directory"]);
-    fuzzer.arg(workspace.target.join("tmp/linux"));
-    Ok(Outcome::from(fuzzer.status()?.success()))
+    fuzzer.arg(workspace.target.join("tmp/linux")).current_dir(&workspace.root);
+    Ok(Outcome::from(fuzzer.status().context("cannot run the fuzzer")?.success()))
 }
 
 /// A virtual cable between two namespaces.

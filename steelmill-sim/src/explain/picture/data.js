@@ -85,6 +85,9 @@ function stateOwner(state) {
   return daemon ? `${daemon} (${factory})` : factory;
 }
 
+/** The event at which an operation ends: its invocation, if it never returned. */
+const endOfOperation = (n) => (operations.return[n] < 0 ? operations.invoke[n] : operations.return[n]);
+
 function operationText(operation) {
   return word(operations.told[operation]).replace(' -> ', ' → ');
 }

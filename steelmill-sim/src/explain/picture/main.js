@@ -19,7 +19,7 @@ function makeHeader() {
   operations.blamed.forEach((blamed, n) => {
     if (!blamed) return;
     const look = element('button', { type: 'button', class: 'blamed', title: 'Cannot be ordered: shows where it returned', on: { click: () => select(
-      operations.return[n] < 0 ? operations.invoke[n] : operations.return[n]) } }, `${word(operations.client[n])} ${operationText(n)}`);
+      endOfOperation(n)) } }, `${word(operations.client[n])} ${operationText(n)}`);
     byId('faults').append(element('li', {}, look));
   });
   byId('replay').hidden = !picture.replay;

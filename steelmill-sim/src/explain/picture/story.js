@@ -4,15 +4,14 @@ const STORY_MOST = 12;
 
 const story = (() => {
   const blamed = operations.invoke.map((_, n) => n).filter((n) => operations.blamed[n]);
-  const endOf = (n) => (operations.return[n] < 0 ? operations.invoke[n] : operations.return[n]);
   // Of operations that contradict each other, the last to return is the one that shows it.
-  const verdict = blamed.reduce((last, n) => (last < 0 || endOf(n) > endOf(last) ? n : last), -1);
+  const verdict = blamed.reduce((last, n) => (last < 0 || endOfOperation(n) > endOfOperation(last) ? n : last), -1);
   const strikes = picture.faults.map(({ event }) => event).filter((event) => event >= 0);
   const found = new Set(strikes);
-  blamed.slice(-4).forEach((n) => found.add(operations.invoke[n]).add(endOf(n)));
+  blamed.slice(-4).forEach((n) => found.add(operations.invoke[n]).add(endOfOperation(n)));
   if (picture.failure?.event >= 0) found.add(picture.failure.event);
 
-  const key = verdict >= 0 ? endOf(verdict) : picture.failure?.event ?? -1;
+  const key = verdict >= 0 ? endOfOperation(verdict) : picture.failure?.event ?? -1;
   let answer = -1; // the message that brought the reply of the verdict's operation
   for (let cause = key, n = 0; cause >= 0 && n < 5000; cause = events.cause[cause], n++) {
     if (verdict >= 0 && answer < 0 && events.kind[cause] === KIND.message && events.lane[cause] !== events.lane[key]) answer = cause;
@@ -39,9 +38,8 @@ function storyText() {
   if (story.log >= 0) parts.push(`${laneName(events.lane[story.log])} said “${eventText(story.log)}” ${at(story.log)}`);
   if (story.verdict >= 0) {
     const n = story.verdict;
-    const end = operations.return[n] < 0 ? operations.invoke[n] : operations.return[n];
     const who = story.answer >= 0 ? `${laneName(events.lane[story.answer])} answered ` : '';
-    parts.push(`${who}${word(operations.client[n])}’s ${operationText(n)} ${at(end)}, which cannot be ordered`);
+    parts.push(`${who}${word(operations.client[n])}’s ${operationText(n)} ${at(endOfOperation(n))}, which cannot be ordered`);
   }
   return parts.length > 0 ? `${parts.join('; ')}.` : '';
 }

@@ -1,8 +1,8 @@
 //! Socket options with an integer as value: what setsockopt(2) takes and getsockopt(2) gives (socket(7), tcp(7), ip(7), ipv6(7)).
 
-use crate::kernel::timers::Nanos;
 use std::net::Ipv4Addr;
 
+use crate::kernel::timers::Nanos;
 use crate::machine::descriptors::Errno;
 
 /// What sort of socket it is: that decides which options it has.
