@@ -274,6 +274,7 @@ impl Server {
                         || format!("the process of this run ended before its end: {how}{separator}{output}");
                     return Ok(outcome.map(|outcome| *outcome).ok_or_else(failure));
                 }
+                Err(error) if error.is_data() => panic!("an outcome is not read as it is written: {error}"),
                 // Empty, or what a child had written when it was killed.
                 Err(_) => {}
             }

@@ -147,7 +147,7 @@ impl TryFrom<String> for Redraws {
     type Error = InvalidRedraws;
 
     fn try_from(text: String) -> Result<Self, InvalidRedraws> {
-        text.parse()
+        if text.is_empty() { Ok(Self::default()) } else { text.parse() }
     }
 }
 
@@ -163,6 +163,10 @@ mod tests {
 
     #[test]
     fn redraws_are_read_as_they_are_written() {
+        let none: Redraws =
+            serde_json::from_str(&serde_json::to_string(&Redraws::default()).unwrap()).unwrap();
+        assert!(none.is_empty(), "every outcome of a seed's own run has these");
+
         let at = Duration::new(12, 3_004_500);
         let redraws = Redraws::default().then(at, 99).then(Duration::from_secs(13), u64::MAX);
         assert_eq!(redraws.to_string(), "12.0030045s=99,13s=18446744073709551615");

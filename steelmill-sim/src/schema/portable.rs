@@ -194,9 +194,6 @@ pub(crate) mod owner {
     }
 }
 
-fn known<'de, T, D: Deserializer<'de>>(value: Option<T>) -> Result<T, D::Error> {
-    value.ok_or_else(|| D::Error::custom("it was written by another program"))
-}
 /// A number that a coverage point compared: a JSON number, or a duration.
 pub(crate) mod amount {
     use std::time::Duration;
@@ -267,4 +264,8 @@ pub(crate) mod reading {
         let pair = Option::<[Portable; 2]>::deserialize(deserializer)?;
         Ok(pair.map(|[value, limit]| Reading { value: value.amount(), limit: limit.amount() }))
     }
+}
+
+fn known<'de, T, D: Deserializer<'de>>(value: Option<T>) -> Result<T, D::Error> {
+    value.ok_or_else(|| D::Error::custom("it was written by another program"))
 }
