@@ -167,13 +167,24 @@ fn an_error_in_a_run_has_no_stack_and_a_panic_has_one_if_it_is_wanted() {
             }
             Ok(())
         };
-        println!("{}", simulate(Settings::new(Seed(1)), &errors).failure.expect("it panicked").panicked.expect("its text"));
+        println!(
+            "{}",
+            simulate(Settings::new(Seed(1)), &errors)
+                .failure
+                .expect("it panicked")
+                .panicked
+                .expect("its text")
+        );
         return;
     }
     let program = std::env::current_exe().expect("a test has a binary");
     let output = |wanted: &str| {
         let output = std::process::Command::new(&program)
-            .args(["--exact", "an_error_in_a_run_has_no_stack_and_a_panic_has_one_if_it_is_wanted", "--nocapture"])
+            .args([
+                "--exact",
+                "an_error_in_a_run_has_no_stack_and_a_panic_has_one_if_it_is_wanted",
+                "--nocapture",
+            ])
             .env_remove("RUST_LIB_BACKTRACE")
             .env("RUST_BACKTRACE", wanted)
             .env(ASKED, "1")
