@@ -2,7 +2,7 @@
 
 use steelmill_core::coverage::{self, Observer, Point, Reading};
 
-use crate::host::backtraces;
+use crate::kernel::backtraces;
 use crate::machine::cluster::{self, RunId};
 use crate::machine::coverage::Rare;
 use crate::schema::outcome::Cause;

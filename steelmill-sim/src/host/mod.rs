@@ -1,7 +1,6 @@
 //! The boundary to the real process: interposed system calls, their audit, the panic hook, and stuck-task diagnosis.
 
 pub(crate) mod audit; // reports which code calls the system
-pub(crate) mod backtraces; // stacks of panics, and none of errors
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) mod fork; // a process for each run
 pub(crate) mod holders; // who holds the lock that a stuck task waits for

@@ -7,7 +7,7 @@ use std::sync::{Once, OnceLock};
 
 use steelmill_core::panic_message;
 
-use crate::host::backtraces;
+use crate::kernel::backtraces;
 use crate::machine::cluster;
 use crate::machine::panic_log;
 use crate::schema::outcome::Panicked;

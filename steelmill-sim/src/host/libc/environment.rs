@@ -7,7 +7,8 @@
 use std::ffi::{CStr, CString, c_char, c_int};
 
 use super::{answer, guest};
-use crate::host::{audit, backtraces};
+use crate::host::audit;
+use crate::kernel::backtraces;
 use crate::machine::cluster;
 use crate::machine::descriptors::Errno;
 use crate::machine::real::real;

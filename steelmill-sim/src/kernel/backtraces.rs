@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::ffi::CStr;
 use std::sync::OnceLock;
 
-use crate::kernel::internal::internally;
+use super::internal::internally;
 
 /// The variable that decides on errors alone.
 const OF_ERRORS: &str = "RUST_LIB_BACKTRACE";
