@@ -57,7 +57,7 @@ impl Picture {
         columns.failure = outcome.failure.as_ref().map(|failure| {
             let panicked = failure.panicked.as_ref().map(|place| format!("\n  {}", place.trim_end()));
             let text = format!("{}{}", failure.cause, panicked.unwrap_or_default());
-            columns.failed(nanos(failure.at), text)
+            columns.failed(nanos(failure.at), text, failure.machine())
         });
         Some(Self { columns })
     }
@@ -100,6 +100,7 @@ const STYLE: &str = include_str!("picture/style.css");
 const SCRIPT: &[&str] = &[
     include_str!("picture/data.js"),        // decodes the page's data
     include_str!("picture/time.js"),        // formats times
+    include_str!("picture/story.js"),       // the few events that matter
     include_str!("picture/axis.js"),        // vertical positions: time, folded, steps
     include_str!("picture/filter.js"),      // which events are visible
     include_str!("picture/view.js"),        // scrolling and zoom
@@ -112,8 +113,9 @@ const SCRIPT: &[&str] = &[
     include_str!("picture/draw-overview.js"),
     include_str!("picture/related.js"), // causes, effects, log lines
     include_str!("picture/pick.js"),    // hit testing
-    include_str!("picture/story.js"),   // what happened in words, links to events
     include_str!("picture/panel.js"),   // side panel: details of the selected event
+    include_str!("picture/words.js"),   // what happened, in words
+    include_str!("picture/links.js"),   // links to events
     include_str!("picture/search.js"),
     include_str!("picture/controls.js"), // buttons, pointer, keys
     include_str!("picture/main.js"),

@@ -50,6 +50,8 @@ pub(super) struct Failure {
     at: u64,
     text: String,
     event: i64,
+    /// The machine on which it failed; -1 if it concerns none, or all.
+    lane: i64,
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -236,11 +238,13 @@ impl Columns {
         builder.finish()
     }
 
-    /// The failure, with its event if that is shown.
-    pub(super) fn failed(&self, at: u64, text: String) -> Failure {
+    /// The failure, with its event if that is shown, and the machine on which it failed.
+    pub(super) fn failed(&self, at: u64, text: String, machine: Option<&str>) -> Failure {
         let kinds = &self.events.kind;
         let is_shown = kinds.last() == Some(&(Kind::Failure as u8));
-        Failure { at, text, event: if is_shown { index(kinds.len() - 1) } else { NONE } }
+        let lane = self.lanes.iter().position(|lane| Some(lane.as_str()) == machine);
+        let event = if is_shown { index(kinds.len() - 1) } else { NONE };
+        Failure { at, text, event, lane: lane.map_or(NONE, index) }
     }
 }
 
@@ -843,7 +847,7 @@ mod tests {
         assert!(told[0].starts_with("SET a") && told[2].starts_with("GET a -> "), "{told:?}");
         let last = columns.events.kind.len() - 1;
         assert!(columns.is(last, Kind::Failure));
-        assert_eq!(columns.failed(7, "x".into()).event, last as i64);
+        assert_eq!(columns.failed(7, "x".into(), Some("c1")).event, last as i64);
     }
 
     #[test]

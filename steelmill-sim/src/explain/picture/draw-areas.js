@@ -180,13 +180,17 @@ function drawOperations() {
       // Without a return, the length of the operation is unknown.
       const y1 = operations.return[n] < 0 ? y0 + 16 : eventY(operations.return[n]);
       if (y1 < HEAD - 4 || y0 > view.height + 4) continue;
-      const each = operationRoom(lane) / operationShares[n];
-      const x = life + 7 + operationPlaces[n] * each;
+      // Of the few that matter, those that cannot be ordered have all the room.
+      const isAlone = isBlamed && filter.few;
+      const each = operationRoom(lane) / (isAlone ? 1 : operationShares[n]);
+      const x = life + 7 + (isAlone ? 0 : operationPlaces[n] * each);
       const width = Math.max(4, each - 3);
       const spot = `${Math.round(x)} ${Math.round(y0)} ${Math.round(y1)}`;
       if (!isBlamed && seen.has(spot)) continue;
       seen.add(spot);
-      drawOperation(n, x, y0, width, Math.max(3, y1 - y0), isBlamed, Boolean(operations.open[n]));
+      // Large enough for its text.
+      const height = Math.max(isBlamed ? 16 : 3, y1 - y0);
+      drawOperation(n, x, isBlamed ? (y0 + y1 - height) / 2 : y0, width, height, isBlamed, Boolean(operations.open[n]));
     }
   }
 }

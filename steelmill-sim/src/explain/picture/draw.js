@@ -28,6 +28,7 @@ function resize() {
   const box = canvas.getBoundingClientRect();
   view.width = Math.max(200, box.width);
   view.height = Math.max(120, box.height);
+  layOutMargins();
   const [width, height] = [Math.round(view.width * ratio), Math.round(view.height * ratio)];
   if (canvas.width === width && canvas.height === height) return;
   // Resizing clears the canvas, so it is drawn at once.
