@@ -7,7 +7,7 @@ use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
 use steelmill_sim::fault::{Budget, Faults, Plan};
 use steelmill_sim::history::{History, Kv, KvOp, KvReply};
 use steelmill_sim::{
-    Clock, FailureRate, Network, Outcome, Picture, Seed, Settings, Sim, TcpListener, simulate,
+    Campaign, Clock, FailureRate, Network, Outcome, Picture, Seed, Settings, Sim, TcpListener, simulate,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 
@@ -225,6 +225,29 @@ pub fn wide(machines: usize) -> Picture {
         Ok(())
     });
     picture(&outcome)
+}
+
+/// A red seed beside the nearest run that passes: in one of them the datagram from the right is first.
+pub fn beside() -> Picture {
+    let campaign = Campaign::new(|sim: Sim| async move {
+        let (left, right, judge) = (sim.client("left"), sim.client("right"), sim.client("judge"));
+        let inbox = judge.network().bind_udp("0.0.0.0:9").await?;
+        let (here, there) =
+            (left.network().bind_udp("0.0.0.0:1").await?, right.network().bind_udp("0.0.0.0:1").await?);
+        let mut first = [0; 5];
+        here.send_to(b"ready", "judge:9").await?;
+        inbox.recv(&mut first).await?;
+        tracing::info!("ready");
+        sim.clock().sleep(Duration::from_secs(1)).await;
+        here.send_to(b"left.", "judge:9").await?;
+        there.send_to(b"right", "judge:9").await?;
+        inbox.recv(&mut first).await?;
+        tracing::info!("{} is first", String::from_utf8_lossy(&first));
+        anyhow::ensure!(&first == b"left.", "right is first");
+        Ok(())
+    });
+    let red = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed is red");
+    Picture::of_shrunk(&red, "").expect("it was traced")
 }
 
 /// A run that fails with this text.

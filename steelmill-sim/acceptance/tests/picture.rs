@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use steelmill_acceptance::{
-    Page, broken, burst, chatty, compress, hostile, leases, lonely, outage, story, wide, with_page,
+    Page, beside, broken, burst, chatty, compress, hostile, leases, lonely, outage, story, wide, with_page,
 };
 
 const ENTER: char = '\u{e007}';
@@ -667,5 +667,57 @@ fn a_backtrace_is_folded_and_a_narrow_window_scrolls() {
             .await?;
         // The drawing has most of the window, and the lanes most of the drawing.
         page.expect("picture.view.height > innerHeight / 2 && picture.view.height < innerHeight").await
+    });
+}
+
+#[test]
+fn a_green_run_is_shown_beside_the_red_one() {
+    with_page(&beside().to_html(), async |page| {
+        let told = "[...picture.visible()].map((i) => picture.eventText(i))";
+        page.expect("picture.twin !== null && picture.lanes().length === 4").await?;
+        page.expect(&format!("{told}.includes('right is first') && !{told}.includes('left. is first')"))
+            .await?;
+        page.click_at(4.0, 4.0).await?;
+        page.keys("g").await?;
+        page.settle().await?;
+        page.expect("picture.lanes().length === 8").await?;
+        page.expect(&format!("{told}.includes('right is first') && {told}.includes('left. is first')"))
+            .await?;
+        // What they have in common is there once, before the line.
+        page.expect(&format!("{told}.filter((told) => told === 'ready').length === 1")).await?;
+        page.expect("[...picture.visible()].every((i) => picture.eventText(i) !== 'ready' || i < picture.twin.common)")
+            .await?;
+        page.expect("document.getElementById('panel').textContent.includes('drawn anew')").await?;
+        page.expect("picture.story.events.every((i) => picture.events.lane[i] < 4)").await?;
+        // A machine is hidden in both.
+        page.click("#machines summary").await?;
+        page.click("#machines input[data-name=left]").await?;
+        page.expect("picture.lanes().length === 6").await?;
+        page.keys(&ESCAPE.to_string()).await?;
+        page.click("#twin").await?;
+        page.settle().await?;
+        page.expect("picture.lanes().length === 3").await
+    });
+    with_page(&story().to_html(), async |page| {
+        page.expect("picture.twin === null && document.getElementById('twin').hidden").await
+    });
+}
+
+#[test]
+fn latencies_are_drawn_over_time_with_the_faults_behind() {
+    with_page(&outage().to_html(), async |page| {
+        page.expect("picture.latencies.of === 'messages' && picture.latencies.points.length > 1000").await?;
+        // A click on the highest point shows one of the messages that waited for the server.
+        let spot = "((box, spots) => { const it = spots.reduce((a, b) => (b.y < a.y ? b : a));
+            return [box.x + it.x * box.width / 340, box.y + it.y * box.height / 110]; })(
+            (document.getElementById('latency').scrollIntoView(), document.getElementById('latency').getBoundingClientRect()),
+            picture.spotsOf(picture.latencies.points))";
+        let spot = page.value(spot).await?;
+        let number = |n: usize| spot[n].as_f64().context("it is no number");
+        page.click_at(number(0)?, number(1)?).await?;
+        page.expect(
+            "picture.latencies.points.find(({ event }) => event === picture.view.selected).took > 1e9",
+        )
+        .await
     });
 }

@@ -148,7 +148,7 @@ const [operationPlaces, operationShares, lanesWithOperations] = (() => {
   const count = operations.invoke.length;
   const [places, shares, clusters] = [new Int32Array(count), new Int32Array(count).fill(1), new Map()];
   for (let n = 0; n < count; n++) {
-    const lane = events.lane[operations.invoke[n]];
+    const lane = operations.lane[n];
     let cluster = clusters.get(lane);
     if (!cluster || cluster.end <= operations.invoke[n]) clusters.set(lane, cluster = { end: 0, taken: [], members: [] });
     // An operation without a return must not take a slot for ever.
@@ -173,7 +173,8 @@ function drawOperations() {
   for (const isBlamed of [false, true]) {
     for (let n = 0; n < operations.invoke.length; n++) {
       if (Boolean(operations.blamed[n]) !== isBlamed || !shown[operations.invoke[n]]) continue;
-      const lane = events.lane[operations.invoke[n]];
+      const lane = operations.lane[n];
+      if (isCommon(lane, operations.return[n])) continue;
       const life = lifeX(lane);
       if (!(life > GUTTER - 420 && life < GUTTER + lanesWidth() + 20)) continue;
       const y0 = eventY(operations.invoke[n]);

@@ -40,6 +40,7 @@ const FEW_LEAST = 6;
 const filter = {
   groups: GROUPS.map(([name]) => !['tasks', 'handshakes', 'library'].includes(name)),
   few: events.count > FEW_FROM && story.few.size >= FEW_LEAST, // only the story's
+  twin: false, // the green run, too
   hiddenLanes: new Set(),
   hiddenDaemons: new Set(), // indices into `words`; -1 is no daemon
   connection: -1,
@@ -69,18 +70,27 @@ let visible = new Int32Array(0); // the shown events, in order
 let shownLanes = [];             // the shown lanes, in order
 const column = new Int32Array(lanes.length).fill(-1); // the index of a lane in `shownLanes`
 
+/** A machine is hidden or shown in both runs. */
+const isHidden = (lane) => filter.hiddenLanes.has(originalLane(lane)) || (twinLanes.has(lane) && !filter.twin);
+
+const twinFew = (() => {
+  let few = null;
+  return () => few ??= fewOfTwin();
+})();
+
 function passes(i) {
   const kind = events.kind[i];
   if (kind === KIND.failure) return true;
-  if (filter.few && !story.few.has(i)) return false;
+  if (isTwin(i) && !filter.twin) return false;
+  if (filter.few && !story.few.has(i) && !(filter.twin && twinFew().has(i))) return false;
   if (!filter.groups[groupOf(i)]) return false;
-  if (events.lane[i] >= 0 && filter.hiddenLanes.has(events.lane[i])) return false;
+  if (events.lane[i] >= 0 && isHidden(events.lane[i])) return false;
   if (filter.patterns.length > 0 && filter.patterns.some((pattern) => searchTexts()[i].includes(pattern))) return false;
   if (filter.hiddenDaemons.size > 0 && filter.hiddenDaemons.has(daemonOf(i))) return false;
   if (isMessage(i)) {
     const message = events.of[i];
     if (filter.connection >= 0 && messages.connection[message] !== filter.connection) return false;
-    if (filter.hiddenLanes.has(messages.from[message]) || filter.hiddenLanes.has(messages.to[message])) return false;
+    if (isHidden(messages.from[message]) || isHidden(messages.to[message])) return false;
   }
   return true;
 }
@@ -93,7 +103,7 @@ function applyFilter() {
     if (shown[i]) indices[count++] = i;
   }
   visible = indices.subarray(0, count);
-  shownLanes = activeLanes.filter((lane) => !filter.hiddenLanes.has(lane));
+  shownLanes = activeLanes.filter((lane) => !isHidden(lane));
   column.fill(-1);
   shownLanes.forEach((lane, place) => { column[lane] = place; });
 }

@@ -85,5 +85,5 @@ addEventListener('hashchange', () => linkedEvent() >= 0 && select(linkedEvent())
 new ResizeObserver(resize).observe(canvas.parentElement);
 
 // For tests, and for debugging in the console.
-window.picture = { data: picture, view, drawn, events, filter, search, related, story, eventText, eventY, eventAt, lifeX, messages, operations, states, select, KIND, FATE,
+window.picture = { data: picture, view, drawn, events, filter, search, related, story, eventText, eventY, twin, latencies, spotsOf, eventAt, lifeX, messages, operations, states, select, KIND, FATE,
   visible: () => visible, lanes: () => shownLanes };

@@ -193,7 +193,9 @@ function legend() {
     tear(c, 28, 10);
   };
   const made = [
+    ...twinText(),
     ...storyList(),
+    ...latencyChart(),
     element('h2', {}, 'Legend'),
     element('p', { class: 'muted' }, 'Machines side by side, virtual time downwards. Click an event, or press J, to see its log lines, its causes and its effects.'),
     element('h3', {}, 'Messages'),

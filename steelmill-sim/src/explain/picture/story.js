@@ -15,7 +15,7 @@ const story = (() => {
 
   const from = strikes[0] ?? (turn ? firstAt(turn.from) : 0);
   const until = key < 0 ? events.count : key;
-  const answer = answerBefore(key, verdict >= 0 ? events.lane[operations.invoke[verdict]] : failure.lane);
+  const answer = answerBefore(key, verdict >= 0 ? operations.lane[verdict] : failure.lane);
   const machine = answer >= 0 ? events.lane[answer] : failure.lane;
   const between = (is) => indicesBetween(from, until, is);
   const logs = between((i) => events.kind[i] === KIND.log && events.lane[i] === machine);
@@ -92,7 +92,7 @@ function spokenOf(strike) {
   if (strike < 0) return -1;
   const begin = `${eventText(strike)}: `;
   for (let i = strike; i < events.count && i < strike + 3000; i++) {
-    if (events.kind[i] === KIND.log && eventText(i).startsWith(begin)) return i;
+    if (events.kind[i] === KIND.log && !isTwin(i) && eventText(i).startsWith(begin)) return i;
   }
   return -1;
 }
@@ -106,7 +106,7 @@ function endOfFault(strike) {
 /** The messages to and from the machines that a fault strikes: the last ones before, and the first ones from then on. */
 function messagesAround(strike) {
   const struck = bands.find((band) => band.from === strike)?.lanes ?? [];
-  const concerns = (n) => struck.includes(messages.from[n]) || struck.includes(messages.to[n]);
+  const concerns = (n) => !twinLanes.has(messages.to[n]) && (struck.includes(messages.from[n]) || struck.includes(messages.to[n]));
   const places = messages.sent.map((_, n) => n).filter(concerns);
   const next = places.findIndex((n) => messages.sent[n] >= strike);
   if (next < 0) return places.slice(-4).map((n) => messages.sent[n]);
@@ -122,9 +122,10 @@ function addWhole(set, i) {
   if (messages.arrived[of] >= 0) set.add(messages.arrived[of]);
 }
 
+/** The red run's events of an interval that meet a condition. */
 function indicesBetween(from, until, is) {
   const found = [];
-  for (let i = Math.max(0, from); i < until; i++) if (is(i)) found.push(i);
+  for (let i = Math.max(0, from); i < until; i++) if (!isTwin(i) && is(i)) found.push(i);
   return found;
 }
 
