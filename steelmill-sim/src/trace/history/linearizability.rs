@@ -7,7 +7,8 @@
 //!
 //! An operation with an unknown outcome is *optional*. Two reductions keep the number of configurations small:
 //!
-//! - **A read that is possible now is placed now**, and no alternative is tried: it does not affect later operations.
+//! - **A read that is possible now is placed now**, and no alternative is tried: it does not affect later operations. But an
+//!   optional operation that has to take effect before the read was invoked, and was not used, would come too late then.
 //! - **A configuration is dominated** if another has the same required operations placed and the same state, but used
 //!   fewer optional ones. Of equal optional operations the earliest is used first. So k unknown writes cost about k
 //!   states, not 2^k sets.
@@ -244,7 +245,8 @@ impl<'a, M: Model> Search<'a, M> {
     fn settle(&mut self, node: &mut Node<M>, from: usize) -> Result<bool, OutOfSteps> {
         for &alternative in &node.alternatives {
             let id = OperationId::Required(alternative);
-            if !self.expires && self.operation(id).is_read() && !node.states[from].done.contains(alternative)
+            if self.settles(&node.states[from], self.operation(id))
+                && !node.states[from].done.contains(alternative)
             {
                 let read = self.place(&mut node.states[from], from, id)?;
                 node.states.extend(read);
@@ -254,6 +256,16 @@ impl<'a, M: Model> Search<'a, M> {
             }
         }
         Ok(false)
+    }
+
+    /// Whether an operation is a read that makes no optional operation come too late.
+    fn settles(&self, configuration: &Configuration<M>, operation: Operation<'_, M>) -> bool {
+        let Usage { used, latest } = &configuration.usage;
+        let comes_too_late = |number: usize| {
+            let returned = self.operation(OperationId::Optional(number)).returned;
+            returned.is_some_and(|at| (*latest..operation.invoked).contains(&at)) && !used.contains(number)
+        };
+        operation.is_read() && !(self.expires && (0..self.optional.len()).any(comes_too_late))
     }
 
     /// Applies each alternative operation to the next of the node's states.
@@ -309,7 +321,7 @@ impl<'a, M: Model> Search<'a, M> {
             return Ok(None);
         };
         debug_assert!(!operation.is_read() || state == configuration.state, "not a read: {operation:?}");
-        configuration.settled |= operation.is_read() && !self.expires;
+        configuration.settled |= self.settles(configuration, operation);
         let (mut done, mut usage) = (configuration.done.clone(), configuration.usage.clone());
         match id {
             OperationId::Required(number) => done.insert(number),
