@@ -73,7 +73,7 @@ pub use campaign::shard::{Shard, UnknownShard};
 pub use campaign::summary::{Kept, Summary};
 pub use cli::testing::{check, check_daemon};
 pub use explain::picture::{EVENTS_SHOWN, Picture};
-pub use explain::shrink::{FailureRate, Progress, Shrunk, Step, Stopped};
+pub use explain::shrink::{Differs, FailureRate, NearestGreen, Progress, Shrunk, Step, Stopped};
 pub use host::purity::is_pure;
 pub use machine::clock::{Clock, Sleep};
 pub use machine::disk::{Disk, DiskSettings, Durability, Troubled};

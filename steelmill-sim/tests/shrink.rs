@@ -80,7 +80,9 @@ fn a_failure_without_faults_shrinks_to_none() {
         anyhow::bail!("always")
     });
     let shrunk = campaign.shrink(Seed(1), |_| ()).expect("the seed fails");
-    assert!(shrunk.faults_before > 0 && shrunk.plan == Plan::default(), "{shrunk:?}");
+    assert!(shrunk.faults_before > 0 && shrunk.plan.faults.is_empty(), "{shrunk:?}");
+    // Nor does it take a minute in which faults may strike, though the scenario declares no limit.
+    assert_eq!(shrunk.plan.limits, [("seconds of faults".to_owned(), 1)].into());
 }
 
 #[test]
@@ -182,8 +184,8 @@ async fn overworked(sim: Sim) -> Result {
 fn the_workload_shrinks_as_far_as_the_scenario_lets_it() {
     let campaign = Campaign::new(overworked);
     let shrunk = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed fails");
-    let least =
-        [("clients", 2), ("operations", 7), ("ways", 2)].map(|(name, least)| (name.to_owned(), least));
+    let least = [("clients", 2), ("operations", 7), ("seconds of faults", 1), ("ways", 2)]
+        .map(|(name, least)| (name.to_owned(), least));
     assert_eq!(shrunk.plan.limits, least.into());
     assert_eq!(shrunk.limits["operations"], 1..=1000);
     let [pause] = &shrunk.plan.faults[..] else { panic!("{:?}", shrunk.plan.faults) };
@@ -209,7 +211,7 @@ fn a_limit_that_does_not_fit_the_scenario_is_said_not_to() {
     };
     assert_eq!(failure(&[("clients", 3), ("ways", 77)]), "", "limits are capped at the maximum");
     let text = failure(&[("cleints", 3)]);
-    assert!(text.contains("limits \"cleints\"") && text.contains("clients, operations, ways"), "{text}");
+    assert!(text.contains("limits \"cleints\"") && text.contains("clients, operations, seconds"), "{text}");
     let text = failure(&[("ways", 1)]);
     assert!(text.contains("limits \"ways\" to 1, and the scenario needs 2"), "{text}");
 }

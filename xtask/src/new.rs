@@ -141,7 +141,7 @@ fn refuse_occupied(folder: &Path) -> Result<()> {
         Ok(mut entries) => match entries.next() {
             None => Ok(()),
             Some(_) => bail!(
-                "{} is not empty; nothing was written. Name a folder that is, or is not there yet",
+                "{} is not empty; nothing was written. Name an empty folder, or one that is not there yet",
                 folder.display()
             ),
         },

@@ -32,9 +32,7 @@ const BURST_AT_LEASE_RESTART: Duration = Duration::from_millis(2_500);
 pub async fn inject_faults(cluster: &Cluster) -> Result<FaultCounts> {
     let daemons = [&[cluster.lease.clone(), cluster.store.clone()], cluster.gateways.as_slice()].concat();
     let budget = Budget {
-        lasts: Duration::from_secs(
-            cluster.sim.limit("seconds of trouble", 1..=super::FAULTS_DURATION.as_secs()),
-        ),
+        lasts: super::FAULTS_DURATION,
         links: [daemons.as_slice(), &cluster.clients].concat(),
         ends: daemons.clone(),
         disks: if cluster.has_disks {

@@ -8,5 +8,5 @@ mod runs; // simulated runs to make pictures of
 mod screenshot; // compressing a screenshot
 
 pub use browser::{Page, with_page};
-pub use runs::{burst, chatty, hostile, leases, lonely, picture, story, wide};
+pub use runs::{beside, broken, burst, chatty, hostile, leases, lonely, outage, picture, story, wide};
 pub use screenshot::compress;

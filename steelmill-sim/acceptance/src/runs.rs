@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, Scope, SetOnce};
+use steelmill_sim::fault::{Budget, Faults, Plan};
 use steelmill_sim::history::{History, Kv, KvOp, KvReply};
 use steelmill_sim::{
-    Clock, FailureRate, Network, Outcome, Picture, Seed, Settings, Sim, TcpListener, simulate,
+    Campaign, Clock, FailureRate, Network, Outcome, Picture, Seed, Settings, Sim, TcpListener, simulate,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 
@@ -221,6 +222,70 @@ pub fn wide(machines: usize) -> Picture {
             socket.send_to(b"hello", format!("machine-{}:9", (number + 1) % machines)).await?;
             inboxes[(number + 1) % machines].recv(&mut [0; 8]).await?;
         }
+        Ok(())
+    });
+    picture(&outcome)
+}
+
+/// A red seed beside the nearest run that passes: in one of them the datagram from the right is first.
+pub fn beside() -> Picture {
+    let campaign = Campaign::new(|sim: Sim| async move {
+        let (left, right, judge) = (sim.client("left"), sim.client("right"), sim.client("judge"));
+        let inbox = judge.network().bind_udp("0.0.0.0:9").await?;
+        let (here, there) =
+            (left.network().bind_udp("0.0.0.0:1").await?, right.network().bind_udp("0.0.0.0:1").await?);
+        let mut first = [0; 5];
+        here.send_to(b"ready", "judge:9").await?;
+        inbox.recv(&mut first).await?;
+        tracing::info!("ready");
+        sim.clock().sleep(Duration::from_secs(1)).await;
+        here.send_to(b"left.", "judge:9").await?;
+        there.send_to(b"right", "judge:9").await?;
+        inbox.recv(&mut first).await?;
+        tracing::info!("{} is first", String::from_utf8_lossy(&first));
+        anyhow::ensure!(&first == b"left.", "right is first");
+        Ok(())
+    });
+    let red = (1..).map(Seed).find_map(|seed| campaign.shrink(seed, |_| ())).expect("some seed is red");
+    Picture::of_shrunk(&red, "").expect("it was traced")
+}
+
+/// A run that fails with this text.
+pub fn broken(text: &str) -> Picture {
+    let text = text.to_owned();
+    let outcome = run(move |_| {
+        let text = text.clone();
+        async move { anyhow::bail!(text) }
+    });
+    picture(&outcome)
+}
+
+/// A client that asks a server again and again, logs each round, and fails in the end, because one fault of a plan has
+/// made one answer late.
+pub fn outage() -> Picture {
+    let plan =
+        r#"{"faults": [{"when": {"at": "4s"}, "lasts": "2s", "what": {"pause": {"machine": "server"}}}]}"#;
+    let faults = Faults::Plan(Plan::from_json(plan).expect("it is a plan"));
+    let settings = Settings { trace: true, faults, ..Settings::new(Seed(1)) };
+    let outcome = simulate(settings, &|sim: Sim| async move {
+        let server = sim.machine("server", |factory| factory.with::<Echo>()).start().await?;
+        let client = sim.client("client");
+        let trouble = sim.inject_faults(Budget::of(&[server]));
+        let mut stream = client.network().connect("server:7000").await?;
+        let asks = client.spawn("asks", async move {
+            let mut late = 0;
+            for round in 0..700 {
+                let asked = sim.elapsed();
+                stream.write_all(b"hello").await?;
+                stream.read_exact(&mut [0; 5]).await?;
+                late += u32::from(sim.elapsed() - asked > Duration::from_secs(1));
+                tracing::info!("round {round} is over");
+                sim.clock().sleep(Duration::from_millis(10)).await;
+            }
+            anyhow::Ok(late)
+        });
+        trouble.run().await?;
+        anyhow::ensure!(asks.await?? == 0, "one answer was late");
         Ok(())
     });
     picture(&outcome)

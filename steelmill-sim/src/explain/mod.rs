@@ -4,9 +4,12 @@ pub(crate) mod perfetto; // trace export for Perfetto
 pub(crate) mod picture; // space-time diagram of a run as an HTML page
 pub(crate) mod shrink; // minimizes plan, workload and schedule
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -95,7 +98,8 @@ fn write(folder: &Path, shrunk: &Shrunk, replay: &dyn Fn(&Path) -> String) -> Re
     if let Some(picture) = Picture::of_shrunk(shrunk, &command) {
         writeln!(
             text,
-            "the run as a space-time diagram: {}",
+            "the run as a space-time diagram{}: {}",
+            if shrunk.nearest_green.is_some() { ", with the run that passes beside it" } else { "" },
             save("picture.html", &picture.to_html())?.display()
         )?;
     }
@@ -105,7 +109,7 @@ fn write(folder: &Path, shrunk: &Shrunk, replay: &dyn Fn(&Path) -> String) -> Re
 }
 
 fn summary(shrunk: &Shrunk) -> String {
-    let Shrunk { plan, faults_before, limits, choices_before, runs, stopped, outcome, failure_rates } =
+    let Shrunk { plan, faults_before, limits, choices_before, runs, stopped, outcome, failure_rates, .. } =
         shrunk;
     let found = match stopped {
         None => format!("The minimal plan that fails, found in {runs} runs:"),
@@ -146,36 +150,85 @@ fn summary(shrunk: &Shrunk) -> String {
         (_, None) => {}
     }
     if !failure_rates.is_empty() {
-        text += "\nFailure rate if everything after a time is drawn anew:\n";
+        text += "\nIf everything after this time is drawn anew, how often does it still fail?\n";
     }
     for FailureRate { until, runs, failed } in failure_rates {
         let bar = "#".repeat((40 * failed / runs) as usize);
         text += &format!("  {:>12.6} s  {:>3} %  {bar}\n", until.as_secs_f64(), 100 * failed / runs);
     }
-    text + &turning_point(shrunk)
+    text += &turning_point(shrunk);
+    if let Some(green) = &shrunk.nearest_green {
+        text += &format!("\nThe nearest run that passes: {}.\n", green.differs);
+    }
+    text
 }
 
-/// When the failure became inevitable, and the events since the last sample when it was not.
+/// When the failure became inevitable, and what happened since the last sample when it was not.
 fn turning_point(shrunk: &Shrunk) -> String {
-    let Some(certain) = shrunk.inevitable_from() else { return String::new() };
-    let mut text = format!("  So the failure was inevitable from {:.6} s on.", certain.as_secs_f64());
-    let before = shrunk.failure_rates.iter().map(|rate| rate.until).take_while(|until| *until < certain);
-    let (Some(open), Some(trace)) = (before.last(), &shrunk.outcome.trace) else { return text + "\n" };
-    let is_listed = |event: &&Event| {
-        (open..certain).contains(&Duration::from_nanos(event.at)) && picture::shows(&event.what)
+    let Some(sampled) = shrunk.inevitable_from() else { return String::new() };
+    let before = shrunk.failure_rates.iter().map(|rate| rate.until).take_while(|until| *until < sampled);
+    let Some(open) = before.last() else {
+        return "  So with this plan it always fails, whatever else is drawn.\n".to_owned();
     };
-    let between: Vec<&Event> = trace.events.iter().filter(is_listed).collect();
+    let Some(trace) = &shrunk.outcome.trace else { return String::new() };
+    // At the latest when it had happened, however long before the next sample that was.
+    let happened = trace.contradiction().map(|place| Duration::from_nanos(trace.events[place].at + 1));
+    let certain = happened.filter(|happened| (open..sampled).contains(happened)).unwrap_or(sampled);
+    let mut text = format!("  So the failure was inevitable from {:.6} s on.", certain.as_secs_f64());
+    let is_between = |event: &&Event| (open..certain).contains(&Duration::from_nanos(event.at));
+    let concerned = concerned(shrunk, trace);
+    let mut between: Vec<(usize, &Event)> = trace.events.iter().filter(is_between).enumerate().collect();
+    between.retain(|(_, event)| picture::shows(&event.what));
+    let all = between.len();
+    // The most telling ones, and of these the last, in order of time.
+    between.sort_by_key(|(place, event)| (weight(event, trace, &concerned), Reverse(*place)));
+    between.truncate(LISTED_MAX);
+    between.sort_by_key(|(place, _)| *place);
     if !between.is_empty() {
-        text += &format!(" Events since {:.6} s:", open.as_secs_f64());
+        text += &format!(" Since {:.6} s there was:", open.as_secs_f64());
     }
-    for event in between.iter().take(LISTED_MAX) {
+    for (_, event) in &between {
         text += &format!("\n    {}", trace.line(event));
     }
-    if let Some(more @ 1..) = between.len().checked_sub(LISTED_MAX) {
+    if let more @ 1.. = all - between.len() {
         text += &format!("\n    and {more} more");
     }
     text + "\n"
 }
+
+/// The machines that have to do with a failure: where it failed, what the faults strike, and who sent what led to it.
+fn concerned(shrunk: &Shrunk, trace: &Trace) -> BTreeSet<u32> {
+    let number =
+        |name: &str| trace.machines.iter().position(|machine| machine == name).map(|number| number as u32);
+    let failed = shrunk.outcome.failure.as_ref().and_then(|failure| failure.machine());
+    let struck = shrunk.plan.faults.iter().flat_map(|fault| fault.what.machines());
+    let mut machines: BTreeSet<u32> = struck.filter_map(number).collect();
+    machines.extend(failed.and_then(number));
+    let key = trace.events.get(trace.key_event_kept());
+    let causes = iter::successors(key, |event| trace.events.get(event.cause? as usize));
+    machines.extend(causes.take(CAUSES_MAX).filter_map(|event| match event.what {
+        EventKind::Message { from, .. } => Some(from),
+        _ => None,
+    }));
+    machines
+}
+
+/// How far down an event belongs among those before a failure: faults come first, then what concerned machines log and send.
+fn weight(event: &Event, trace: &Trace, concerned: &BTreeSet<u32>) -> u32 {
+    let is_concerned = |machine: u32| concerned.contains(&machine);
+    let machine = event.task.and_then(|task| trace.tasks.get(&task)).map(|info| info.machine);
+    let others = u32::from(!machine.is_some_and(is_concerned));
+    match event.what {
+        EventKind::Fault { .. } | EventKind::Machine { .. } | EventKind::Link { .. } => 0,
+        EventKind::Log { .. } | EventKind::Invoke { .. } | EventKind::Return { .. } => 1 + 2 * others,
+        EventKind::Message { from, to, .. } => 2 + 2 * u32::from(!is_concerned(from) && !is_concerned(to)),
+        EventKind::State { .. } | EventKind::Health { .. } | EventKind::Lost { .. } => 5,
+        _ => 6,
+    }
+}
+
+/// How many causes of a failure are followed.
+const CAUSES_MAX: usize = 200;
 
 /// The location of the failure, and the log before it.
 fn context(outcome: &Outcome) -> String {

@@ -16,7 +16,7 @@ mod columns; // the page's data
 
 use std::time::Duration;
 
-use crate::explain::shrink::{FailureRate, Shrunk};
+use crate::explain::shrink::{FailureRate, NearestGreen, Shrunk};
 use crate::schema::outcome::Outcome;
 use columns::Columns;
 
@@ -50,21 +50,39 @@ pub struct Picture {
 impl Picture {
     /// The picture of a [traced](crate::Settings::trace) run; `None` if the run was not traced.
     pub fn of(outcome: &Outcome) -> Option<Self> {
-        let trace = outcome.trace.as_ref()?;
-        let mut columns = Columns::of(trace, EVENTS_SHOWN);
+        Some(Self::with(outcome, Columns::of(outcome.trace.as_ref()?, EVENTS_SHOWN)))
+    }
+
+    /// The picture of a red run beside the nearest one that passes: see [`Shrunk::nearest_green`]. It is that of the red run
+    /// alone if a trace is not whole, or too long.
+    fn of_both(red: &Outcome, green: &NearestGreen) -> Option<Self> {
+        let Some(mut columns) =
+            Columns::of_both(red.trace.as_ref()?, green.outcome.trace.as_ref()?, EVENTS_SHOWN)
+        else {
+            return Self::of(red);
+        };
+        columns.twin.iter_mut().for_each(|twin| twin.differs = green.differs.to_string());
+        Some(Self::with(red, columns))
+    }
+
+    fn with(outcome: &Outcome, mut columns: Columns) -> Self {
         columns.title = format!("seed {}", outcome.seed);
         columns.end = columns.end.max(nanos(outcome.simulated));
         columns.failure = outcome.failure.as_ref().map(|failure| {
             let panicked = failure.panicked.as_ref().map(|place| format!("\n  {}", place.trim_end()));
             let text = format!("{}{}", failure.cause, panicked.unwrap_or_default());
-            columns.failed(nanos(failure.at), text)
+            columns.failed(nanos(failure.at), text, failure.machine())
         });
-        Some(Self { columns })
+        Self { columns }
     }
 
     /// The picture of a shrunk seed, with its failure rates; `replay` is the command that runs it again.
     pub fn of_shrunk(shrunk: &Shrunk, replay: &str) -> Option<Self> {
-        Some(Self::of(&shrunk.outcome)?.failure_rates(&shrunk.failure_rates).replay(replay))
+        let picture = match &shrunk.nearest_green {
+            Some(green) => Self::of_both(&shrunk.outcome, green)?,
+            None => Self::of(&shrunk.outcome)?,
+        };
+        Some(picture.failure_rates(&shrunk.failure_rates).replay(replay))
     }
 
     /// Sets the title; the default is the seed.
@@ -100,6 +118,8 @@ const STYLE: &str = include_str!("picture/style.css");
 const SCRIPT: &[&str] = &[
     include_str!("picture/data.js"),        // decodes the page's data
     include_str!("picture/time.js"),        // formats times
+    include_str!("picture/twin.js"),        // a green run beside the red one
+    include_str!("picture/story.js"),       // the few events that matter
     include_str!("picture/axis.js"),        // vertical positions: time, folded, steps
     include_str!("picture/filter.js"),      // which events are visible
     include_str!("picture/view.js"),        // scrolling and zoom
@@ -112,8 +132,10 @@ const SCRIPT: &[&str] = &[
     include_str!("picture/draw-overview.js"),
     include_str!("picture/related.js"), // causes, effects, log lines
     include_str!("picture/pick.js"),    // hit testing
-    include_str!("picture/story.js"),   // what happened in words, links to events
     include_str!("picture/panel.js"),   // side panel: details of the selected event
+    include_str!("picture/latency.js"), // latency over time
+    include_str!("picture/words.js"),   // what happened, in words
+    include_str!("picture/links.js"),   // links to events
     include_str!("picture/search.js"),
     include_str!("picture/controls.js"), // buttons, pointer, keys
     include_str!("picture/main.js"),

@@ -9,6 +9,7 @@
 //! versa: so these two alternate until neither shrinks.
 
 mod minimize; // bisection and delta debugging
+mod nearest_green; // a run that passes, to be compared
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,6 +28,8 @@ use crate::schema::outcome::{Cause, Outcome};
 use crate::schema::plan::{Choice, Fault, Faults, Kind, Plan, When};
 use crate::schema::settings::{Seed, Settings};
 use minimize::{TrialResult, fewest, least};
+
+pub use nearest_green::{Differs, NearestGreen};
 
 /// The result of shrinking a red seed: the minimal plan that still fails, and the run with it.
 #[derive(Debug)]
@@ -49,6 +52,9 @@ pub struct Shrunk {
     pub outcome: Outcome,
     /// How often the seed fails with this plan if all else is drawn anew after a time; densest where it changes most.
     pub failure_rates: Vec<FailureRate>,
+    /// The nearest run that passes, to be compared; `None` if none was found, or the search had stopped. It takes a few runs
+    /// more than [`runs`](Self::runs).
+    pub nearest_green: Option<NearestGreen>,
 }
 
 impl Shrunk {
@@ -291,6 +297,7 @@ impl Search<'_> {
         let settings = Settings { faults, poll_limit, trace: true, stacks: true, ..self.settings.clone() };
         let (outcome, traced) = self.campaign.attempt_traced(settings);
         self.runs += traced;
+        let nearest_green = self.nearest_green(&failure_rates);
         Shrunk {
             plan: self.plan.clone(),
             faults_before: from.faults.len(),
@@ -300,6 +307,7 @@ impl Search<'_> {
             stopped,
             outcome,
             failure_rates,
+            nearest_green,
         }
     }
 
@@ -463,6 +471,12 @@ impl Search<'_> {
         Some(before)
     }
 
+    /// The seeds with which runs are drawn anew.
+    fn redraw_seeds(&self, runs: u32) -> impl Iterator<Item = u64> + use<> {
+        let seed = self.settings.seed.0;
+        (1..=runs).map(move |nth| seed ^ u64::from(nth) << 32)
+    }
+
     /// Samples how often the run still fails if everything after a certain time is drawn anew.
     fn failure_rates(&mut self, runs_per_sample: u32) -> Vec<FailureRate> {
         self.step = Step::FailureRates;
@@ -477,12 +491,11 @@ impl Search<'_> {
         let mut even = (0..=if end.is_zero() { 0 } else { intervals }).map(|nth| end * nth / intervals);
         while failure_rates.len() < SAMPLES_MAX {
             let Some(until) = even.next().or_else(|| next_sample(&failure_rates)) else { break };
-            let reseeded = |nth| {
-                let seed = self.settings.seed.0 ^ u64::from(nth) << 32;
+            let reseeded = |seed| {
                 let reseeds = Redraws::of(&settings.reseeds).then(until, seed).reseeds();
                 Settings { reseeds, ..settings.clone() }
             };
-            let reseeded: Vec<Settings> = (1..=runs_per_sample).map(reseeded).collect();
+            let reseeded: Vec<Settings> = self.redraw_seeds(runs_per_sample).map(reseeded).collect();
             let mut failed = 0;
             for batch in reseeded.chunks(self.campaign.jobs_or_all()) {
                 self.report_progress();

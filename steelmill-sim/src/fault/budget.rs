@@ -28,7 +28,7 @@ use crate::schema::rare_branch::RareBranch;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Budget {
-    /// The duration of fault injection. Then everything is healed.
+    /// The duration of fault injection. Then everything is healed. Shrinking a red seed lowers it, to whole seconds.
     pub lasts: Duration,
     /// Machines whose links may be cut, slow, lossy or limited in bandwidth, whose connections may be reset, and whose name lookups may
     /// take time or fail.

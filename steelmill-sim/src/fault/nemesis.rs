@@ -141,7 +141,7 @@ impl<'a> Nemesis<'a> {
         let clocks = Clocks::of(&budget.clocks);
         let ran: Vec<&Machine> = budget.ends.iter().filter(|machine| machine.runs_process()).collect();
 
-        let over = sim.clock().sleep(budget.lasts);
+        let over = sim.clock().sleep(shortened(&sim, budget.lasts));
         let result = select(execution.strike_all(&plan), over).await.unwrap_or(Ok(()));
         sim.with(|run| run.discard_moment_waiters());
         drop(clocks);
@@ -169,6 +169,24 @@ async fn select<T>(first: impl Future<Output = T>, second: impl Future<Output = 
         Either::Right(_) => None,
     }
 }
+
+/// How long faults are injected: as long as the budget says, unless a plan limits it. So a red seed is shrunk to a short time
+/// of faults, whatever its scenario declares.
+fn shortened(sim: &Sim, lasts: Duration) -> Duration {
+    let range = 1..=lasts.as_secs();
+    let is_other = |known: Option<&RangeInclusive<u64>>| known.is_some_and(|known| *known != range);
+    // Only the first of several times is limited, unless they are equally long.
+    if range.is_empty() || sim.with(|run| is_other(run.tally.limits.get(SECONDS))) {
+        return lasts;
+    }
+    match sim.limit(SECONDS, range.clone()) {
+        full if full == *range.end() => lasts,
+        seconds => Duration::from_secs(seconds),
+    }
+}
+
+/// The name of the limit on how long faults are injected.
+const SECONDS: &str = "seconds of faults";
 
 fn validated_plan(sim: Sim, budget: &Budget, own: &[Own]) -> Result<Plan> {
     ensure!(

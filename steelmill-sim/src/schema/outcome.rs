@@ -224,6 +224,16 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The machine on which it failed, unless it concerns all of them, or none but the scenario.
+    pub(crate) fn machine(&self) -> Option<&str> {
+        match &self.cause {
+            Cause::ProcessFailed { machine, .. } => Some(machine),
+            _ => self.location().map(|location| location.machine).filter(|machine| *machine != "scenario"),
+        }
+    }
+}
+
 impl fmt::Display for FailureLocation<'_> {
     /// One line for each known part: `machine`, `daemon`, `factory`, `task`, `place`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -461,13 +461,28 @@ impl fmt::Display for Fault {
     }
 }
 
+/// `1st`, `2nd`, `3rd`, `4th`, ...
+fn ordinal(number: u32) -> String {
+    let ending = match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
+}
+
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             When::At(at) => write!(f, "at {at:?}"),
             When::On { machine, moment, nth, after } => {
-                write!(f, "{after:?} after {machine} is {moment}")?;
-                if *nth > 1 { write!(f, " for the {nth}. time") } else { Ok(()) }
+                match after.is_zero() {
+                    true => write!(f, "when {machine} is {moment}")?,
+                    false => write!(f, "{after:?} after {machine} is {moment}")?,
+                }
+                if *nth > 1 { write!(f, " for the {} time", ordinal(*nth)) } else { Ok(()) }
             }
         }
     }
@@ -591,7 +606,7 @@ impl fmt::Display for Kind {
                 write!(f, "the first {segment} from {from} to {to} is lost")
             }
             Kind::LostSegment { from, to, segment, nth } => {
-                write!(f, "the {nth}. {segment} from {from} to {to} is lost")
+                write!(f, "the {} {segment} from {from} to {to} is lost", ordinal(*nth))
             }
             Kind::Lookups { machine, delay_max, failing_ppm: 0 } => {
                 write!(f, "names that {machine} looks up are found up to {delay_max:?} later")
@@ -633,7 +648,8 @@ impl fmt::Display for Kind {
                 None => write!(f, "the rare branch {place} may be taken"),
             },
             Kind::Disk { machine, trouble } => write!(f, "the disk of {machine}: {trouble}"),
-            Kind::Own { name, number } => write!(f, "{name} ({number})"),
+            // Its number says nothing to a reader; it is in the plan's JSON.
+            Kind::Own { name, .. } => f.write_str(name),
         }
     }
 }

@@ -36,6 +36,14 @@ enum Style {
     Down,
 }
 
+impl Band {
+    /// The same, that many lanes further to the right.
+    pub(super) fn moved(mut self, lanes: u32) -> Self {
+        self.lanes.iter_mut().for_each(|lane| *lane += lanes);
+        self
+    }
+}
+
 const NONE: i64 = -1;
 
 /// All bands that overlap `part`, by beginning. `shown` maps an event of the trace to its number in the picture, or -1.

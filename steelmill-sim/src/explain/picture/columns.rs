@@ -3,7 +3,7 @@
 //!
 //! An event's number is its index in the columns of events; -1 is none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use serde::Serialize;
@@ -43,6 +43,18 @@ pub(super) struct Columns {
     operations: Operations,
     states: States,
     bands: Vec<Band>,
+    pub(super) twin: Option<Twin>,
+}
+
+/// Which lanes and events are those of a green run that is shown beside a red one.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Twin {
+    /// Its lanes, in the order of the red run's.
+    lanes: Vec<u32>,
+    /// The number of events at the beginning that are common to both runs, and shown in the red run's lanes only.
+    common: usize,
+    /// What makes it differ.
+    pub(super) differs: String,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -50,6 +62,8 @@ pub(super) struct Failure {
     at: u64,
     text: String,
     event: i64,
+    /// The machine on which it failed; -1 if it concerns none, or all.
+    lane: i64,
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -130,6 +144,7 @@ struct Operations {
     returned: Vec<i64>,
     open: Vec<u8>,
     blamed: Vec<u8>,
+    lane: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
@@ -233,14 +248,61 @@ impl Columns {
             late -= 1;
         }
         builder.columns.left_off = [shown.len() - builder.columns.events.kind.len() - late, late];
-        builder.finish()
+        builder.finish();
+        builder.columns
     }
 
-    /// The failure, with its event if that is shown.
-    pub(super) fn failed(&self, at: u64, text: String) -> Failure {
-        let kinds = &self.events.kind;
-        let is_shown = kinds.last() == Some(&(Kind::Failure as u8));
-        Failure { at, text, event: if is_shown { index(kinds.len() - 1) } else { NONE } }
+    /// The columns of a red run and a green one, whose lanes follow. What they have in common at the beginning is shown once;
+    /// then the events of both are in order of time. `None` if a trace is not whole, or has more than `most` events to show.
+    pub(super) fn of_both(red: &Trace, green: &Trace, most: usize) -> Option<Self> {
+        for trace in [red, green] {
+            let shown = trace.events.iter().filter(|event| shows(&event.what)).count();
+            if trace.skipped + trace.dropped > 0 || shown > most {
+                return None;
+            }
+        }
+        let is_same = |(a, b): &(&Event, &Event)| (a.at, a.task, a.what) == (b.at, b.task, b.what);
+        let common = red.events.iter().zip(&green.events).take_while(is_same).count();
+        let mut ours = Builder::new(red, 0..red.events.len());
+        let mut theirs = Builder::new(green, 0..green.events.len());
+        theirs.first_lane = red.machines.len() as u32;
+        ours.columns.lanes.extend(green.machines.iter().cloned());
+        let spanning = Spanning::of(green, common);
+        for (event, followed) in red.events.iter().zip(&green.events).take(common) {
+            theirs.with_page_of(&mut ours, |theirs| theirs.follow(followed, &spanning));
+            ours.add(event, shows(&event.what));
+        }
+        let common_shown = ours.columns.events.kind.len();
+        let (mut a, mut b) =
+            (red.events[common..].iter().peekable(), green.events[common..].iter().peekable());
+        loop {
+            // Of two at the same time, the red run's is first.
+            match (a.peek(), b.peek()) {
+                (Some(event), other) if other.is_none_or(|other| event.at <= other.at) => {
+                    ours.add(event, shows(&event.what));
+                    a.next();
+                }
+                (_, Some(event)) => {
+                    theirs.with_page_of(&mut ours, |theirs| theirs.add(event, shows(&event.what)));
+                    b.next();
+                }
+                _ => break,
+            }
+        }
+        ours.finish();
+        let faults = ours.columns.faults.clone();
+        theirs.with_page_of(&mut ours, Builder::finish);
+        let lanes = (theirs.first_lane..).take(green.machines.len()).chain(theirs.nobody).collect();
+        ours.columns.faults = faults;
+        ours.columns.twin = Some(Twin { lanes, common: common_shown, differs: String::new() });
+        Some(ours.columns)
+    }
+
+    /// The failure, with its event if that is shown, and the machine on which it failed.
+    pub(super) fn failed(&self, at: u64, text: String, machine: Option<&str>) -> Failure {
+        let event = self.events.kind.iter().rposition(|kind| *kind == Kind::Failure as u8);
+        let lane = self.lanes.iter().position(|lane| Some(lane.as_str()) == machine);
+        Failure { at, text, event: event.map_or(NONE, index), lane: lane.map_or(NONE, index) }
     }
 }
 
@@ -250,9 +312,37 @@ fn index(index: usize) -> i64 {
     index as i64
 }
 
+/// Messages and operations that begin in the common part of two runs and end after it.
+struct Spanning {
+    messages: BTreeSet<u32>,
+    operations: BTreeSet<u32>,
+}
+
+impl Spanning {
+    fn of(trace: &Trace, common: usize) -> Self {
+        let mut spanning = Self { messages: BTreeSet::new(), operations: BTreeSet::new() };
+        for event in &trace.events[common..] {
+            match event.what {
+                EventKind::Arrive { message } | EventKind::Lost { message, .. } => {
+                    spanning.messages.insert(message);
+                }
+                EventKind::Return { operation } => {
+                    spanning.operations.insert(operation);
+                }
+                _ => {}
+            }
+        }
+        spanning
+    }
+}
+
 struct Builder<'a> {
     trace: &'a Trace,
     part: Range<usize>,
+    /// The lane of its first machine.
+    first_lane: u32,
+    /// The lane for unknown addresses, if one was needed.
+    nobody: Option<u32>,
     /// For each event of the trace its number in the columns, if it is shown.
     numbers: Vec<Option<usize>>,
     /// The same, or the number of its nearest shown cause.
@@ -285,6 +375,8 @@ impl<'a> Builder<'a> {
         Self {
             trace,
             part,
+            first_lane: 0,
+            nobody: None,
             numbers: Vec::with_capacity(trace.events.len()),
             nearest: Vec::with_capacity(trace.events.len()),
             at: 0,
@@ -298,6 +390,37 @@ impl<'a> Builder<'a> {
             conditions: Conditions::new(trace),
             columns,
         }
+    }
+
+    /// Builds on the page of another builder.
+    fn with_page_of(&mut self, other: &mut Self, build: impl FnOnce(&mut Self)) {
+        let swap = |a: &mut Self, b: &mut Self| {
+            std::mem::swap(&mut a.columns, &mut b.columns);
+            std::mem::swap(&mut a.words, &mut b.words);
+            std::mem::swap(&mut a.at, &mut b.at);
+        };
+        swap(self, other);
+        build(self);
+        swap(self, other);
+    }
+
+    /// Follows an event that another run has, too, and adds next.
+    fn follow(&mut self, event: &'a Event, spanning: &Spanning) {
+        self.number_connection(event.what);
+        let number = shows(&event.what).then_some(self.columns.events.kind.len());
+        let nearest = event.cause.and_then(|cause| self.nearest.get(cause as usize).copied().flatten());
+        let continues = match event.what {
+            EventKind::Message { message, .. } => spanning.messages.contains(&message),
+            EventKind::Invoke { operation } => spanning.operations.contains(&operation),
+            EventKind::State { .. } | EventKind::Health { .. } => true,
+            EventKind::Machine { .. } | EventKind::Delayed { .. } => true,
+            _ => false,
+        };
+        if continues {
+            self.of(event, number.is_some());
+        }
+        self.numbers.push(number);
+        self.nearest.push(number.or(nearest));
     }
 
     /// Adds the next event of the trace, shown or not.
@@ -342,23 +465,24 @@ impl<'a> Builder<'a> {
             _ => event.task,
         };
         let task_machine = task.and_then(machine_of);
+        let ours = |machine: u32| self.first_lane + machine;
         let lane = match event.what {
-            EventKind::Message { from, .. } => from,
+            EventKind::Message { from, .. } => ours(from),
             EventKind::Arrive { message } | EventKind::Lost { message, .. } => {
                 let shown = self.messages.get(&message);
-                shown.map_or(0, |shown| self.columns.messages.to[*shown])
+                shown.map_or(ours(0), |shown| self.columns.messages.to[*shown])
             }
-            EventKind::State { state } => self.trace.states[state as usize].machine,
-            EventKind::Health { health } => self.trace.health[health as usize].machine,
-            EventKind::Machine { machine, .. } => machine,
-            EventKind::Link { from, .. } | EventKind::Corrupted { from, .. } => from,
+            EventKind::State { state } => ours(self.trace.states[state as usize].machine),
+            EventKind::Health { health } => ours(self.trace.health[health as usize].machine),
+            EventKind::Machine { machine, .. } => ours(machine),
+            EventKind::Link { from, .. } | EventKind::Corrupted { from, .. } => ours(from),
             EventKind::Fault { fault, .. } => {
-                bands::struck(self.trace, fault as usize).first().copied().unwrap_or(0)
+                ours(bands::struck(self.trace, fault as usize).first().copied().unwrap_or(0))
             }
             // Other events outside of tasks are on the scenario's lane.
-            _ => task_machine.unwrap_or(0),
+            _ => ours(task_machine.unwrap_or(0)),
         };
-        (lane, task.filter(|_| task_machine == Some(lane)))
+        (lane, task.filter(|_| task_machine.map(ours) == Some(lane)))
     }
 
     /// The details of an event; `None` if not shown. Hidden events still count if they change a state or a message.
@@ -407,7 +531,10 @@ impl<'a> Builder<'a> {
                 let (of, condition) = self.conditions.begins(&event.what)?;
                 self.condition(of, &condition, is_shown.then_some(number))
             }
-            EventKind::Invoke { operation } => self.operation(operation),
+            EventKind::Invoke { operation } => {
+                let (lane, _) = self.lane(event);
+                self.operation(operation, lane)
+            }
             EventKind::Return { operation } => {
                 let shown = *self.operations.get(&operation)?;
                 self.columns.operations.returned[shown] = index(number);
@@ -464,14 +591,14 @@ impl<'a> Builder<'a> {
 
     /// The lane of a machine; unknown addresses share one, `nobody`.
     fn lane_of(&mut self, machine: u32) -> u32 {
-        let machines = self.trace.machines.len();
-        if (machine as usize) < machines {
-            return machine;
+        if (machine as usize) < self.trace.machines.len() {
+            return self.first_lane + machine;
         }
-        if self.columns.lanes.len() == machines {
-            self.columns.lanes.push("nobody".to_owned());
-        }
-        machines as u32
+        let lanes = &mut self.columns.lanes;
+        *self.nobody.get_or_insert_with(|| {
+            lanes.push("nobody".to_owned());
+            lanes.len() as u32 - 1
+        })
     }
 
     fn message(&mut self, message: u32, what: &EventKind) -> i64 {
@@ -486,7 +613,7 @@ impl<'a> Builder<'a> {
         let shown = messages.sent.len();
         messages.sent.push(number);
         messages.arrived.push(NONE);
-        messages.from.push(from);
+        messages.from.push(self.first_lane + from);
         messages.to.push(to);
         messages.connection.push(connection);
         messages.bytes.push(bytes);
@@ -526,7 +653,7 @@ impl<'a> Builder<'a> {
                 return index(before);
             }
         }
-        states.lane.push(machine);
+        states.lane.push(self.first_lane + machine);
         states.factory.push(factory);
         states.daemon.push(daemon);
         states.state.push(name);
@@ -549,7 +676,7 @@ impl<'a> Builder<'a> {
         });
     }
 
-    fn operation(&mut self, operation: u32) -> i64 {
+    fn operation(&mut self, operation: u32, lane: u32) -> i64 {
         let known = &self.trace.operations[operation as usize];
         let with_reply = match &known.answer {
             Some(Answer::Returned(all)) => all.clone(),
@@ -569,6 +696,7 @@ impl<'a> Builder<'a> {
         operations.returned.push(NONE);
         operations.open.push(u8::from(matches!(known.answer, None | Some(Answer::Unknown))));
         operations.blamed.push(u8::from(known.is_blamed));
+        operations.lane.push(lane);
         self.operations.insert(operation, shown);
         index(shown)
     }
@@ -585,7 +713,7 @@ impl<'a> Builder<'a> {
         let spawned_at = self.word(&info.spawned_at.to_string());
         let tasks = &mut self.columns.tasks;
         tasks.name.push(name);
-        tasks.lane.push(info.machine);
+        tasks.lane.push(self.first_lane + info.machine);
         tasks.factory.push(factory);
         tasks.daemon.push(daemon);
         tasks.place.push(spawned_at);
@@ -608,9 +736,10 @@ impl<'a> Builder<'a> {
         text.map_or(NONE, |text| self.word(text))
     }
 
-    fn finish(mut self) -> Columns {
+    fn finish(&mut self) {
         let at = |event: usize| self.numbers.get(event).copied().flatten().map_or(NONE, index);
-        self.columns.bands = bands::of(self.trace, self.part.clone(), at);
+        let bands = bands::of(self.trace, self.part.clone(), at);
+        self.columns.bands.extend(bands.into_iter().map(|band| band.moved(self.first_lane)));
         let strikes = |fault: usize| {
             let is_it = |event: &Event| matches!(event.what, EventKind::Fault { fault: it, step: FaultStep::Strikes } if it as usize == fault);
             self.trace.events.iter().position(is_it).map_or(NONE, at)
@@ -618,7 +747,6 @@ impl<'a> Builder<'a> {
         let faults = self.trace.faults.iter().enumerate();
         self.columns.faults =
             faults.map(|(n, fault)| Fault { text: fault.to_string(), event: strikes(n) }).collect();
-        self.columns
     }
 }
 
@@ -825,6 +953,56 @@ mod tests {
     }
 
     #[test]
+    fn of_two_runs_the_common_part_is_shown_once() {
+        let run = |is_green: bool| {
+            trace(move |sim: Sim| async move {
+                let (a, b) = (sim.client("a"), sim.client("b"));
+                let inbox = b.network().bind_udp("0.0.0.0:9").await?;
+                let socket = a.network().bind_udp("0.0.0.0:0").await?;
+                socket.send_to(b"same", "b:9").await?;
+                inbox.recv(&mut [0; 9]).await?;
+                let history = History::<Kv>::default();
+                let call = history.invoke(sim.elapsed(), "c", "k", KvOp::Get);
+                let hold = sim.hold(&a, &b);
+                socket.send_to(b"under way", "b:9").await?;
+                sim.clock().sleep(Duration::from_secs(1)).await;
+                if is_green {
+                    sim.clock().sleep(Duration::from_secs(1)).await;
+                }
+                hold.release();
+                inbox.recv(&mut [0; 9]).await?;
+                call.returned(sim.elapsed(), KvReply::Value(is_green.then(|| "1".into())));
+                Ok(())
+            })
+        };
+        let (red, green) = (run(false), run(true));
+        let ours = all(&red);
+        let both = Columns::of_both(&red, &green, usize::MAX).expect("both are whole");
+        let twin = both.twin.as_ref().expect("there is one");
+        assert_eq!((&twin.lanes[..], &both.lanes[..3]), (&[3, 4, 5][..], &ours.lanes[..]));
+        assert!(both.events.lane[..twin.common].iter().all(|lane| *lane < 3));
+        assert!(both.events.lane[twin.common..].iter().any(|lane| *lane >= 3));
+        // What is under way when they part arrives twice, and both come from the same event.
+        let Messages { sent, arrived, from, to, .. } = &both.messages;
+        let whats: Vec<_> = both.messages.what.iter().map(|what| both.word(*what)).collect();
+        assert_eq!(whats, ["same", "under way", "under way"]);
+        assert!(sent[1] == sent[2] && sent[1] < twin.common, "{sent:?}");
+        let mut lanes = [(from[1], to[1]), (from[2], to[2])];
+        lanes.sort_unstable();
+        assert_eq!(lanes, [(1, 2), (4, 5)]);
+        for arrived in &arrived[1..] {
+            let arrived = *arrived as usize;
+            assert!(both.is(arrived, Kind::Arrival) && both.cause(arrived) == sent[1]);
+        }
+        let Operations { invoke, returned, lane, told, .. } = &both.operations;
+        assert!(invoke[0] == invoke[1] && returned[0] != returned[1] && lane[0].abs_diff(lane[1]) == 3);
+        assert_ne!(both.word(told[0]), both.word(told[1]));
+        let count = |columns: &Columns| columns.events.kind.len();
+        assert_eq!(count(&both), count(&ours) + count(&all(&green)) - twin.common);
+        assert!(Columns::of_both(&red, &green, 5).is_none(), "too long");
+    }
+
+    #[test]
     fn operations_that_cannot_be_ordered_are_marked() {
         let ms = Duration::from_millis;
         let columns = all(&trace(|_: Sim| async move {
@@ -843,7 +1021,7 @@ mod tests {
         assert!(told[0].starts_with("SET a") && told[2].starts_with("GET a -> "), "{told:?}");
         let last = columns.events.kind.len() - 1;
         assert!(columns.is(last, Kind::Failure));
-        assert_eq!(columns.failed(7, "x".into()).event, last as i64);
+        assert_eq!(columns.failed(7, "x".into(), Some("c1")).event, last as i64);
     }
 
     #[test]

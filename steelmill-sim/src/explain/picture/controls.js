@@ -16,7 +16,7 @@ function updateFilterCounts() {
   const say = (id, total, hidden) => {
     byId(id).querySelector('b').textContent = hidden === 0 ? '' : `${total - hidden}/${total}`;
   };
-  say('machines', activeLanes.length, filter.hiddenLanes.size);
+  say('machines', activeLanes.filter((lane) => !twinLanes.has(lane)).length, filter.hiddenLanes.size);
   say('daemons', eventCounts.daemons.size, filter.hiddenDaemons.size);
 }
 
@@ -26,9 +26,22 @@ function makeKinds() {
     const box = element('input', { type: 'checkbox', name, checked: filter.groups[group], on: { change: () => {
       filter.groups[group] = box.checked;
       filterChanged();
+      showChips();
     } } });
     byId('kinds').append(element('label', { title: `${eventCounts.groups[group].toLocaleString('en')} events` }, box, element('span', {}, label)));
   });
+}
+
+/** Key events are no tasks and no handshakes; and the tasks of libraries can be shown beside the others only. */
+function showChips() {
+  const show = (name, isShown) => {
+    const chip = byId('kinds').querySelector(`input[name=${name}]`);
+    if (chip) chip.closest('label').hidden = !isShown;
+  };
+  const hasOwn = eventCounts.groups[GROUP.tasks] > 0;
+  show('tasks', !filter.few);
+  show('handshakes', !filter.few);
+  show('library', !filter.few && (filter.groups[GROUP.tasks] || filter.groups[GROUP.library] || !hasOwn));
 }
 
 /** A menu of checkboxes, filled when it is first opened: there may be a thousand machines. */
@@ -79,7 +92,19 @@ function makeConnections() {
   list.addEventListener('change', () => setConnection(list.value === '' ? -1 : Number(list.value)));
 }
 
+/** Shows only the few events that matter, or all. */
+function showFew(few) {
+  if (story.few.size === 0 || few === filter.few) return;
+  filter.few = few;
+  byId('few').checked = few;
+  showChips();
+  filterChanged();
+  if (few) fit();
+  else firstLook();
+}
+
 function setConnection(connection) {
+  showFew(false);
   filter.connection = connection;
   byId('connection').value = connection < 0 ? '' : String(connection);
   filterChanged();
@@ -103,12 +128,16 @@ function toFailure() {
 
 function makeToolbar() {
   makeKinds();
-  makeMenu('machines', activeLanes.map((lane) => [lane, laneName(lane), eventCounts.lanes.get(lane)]), filter.hiddenLanes);
+  showChips();
+  makeMenu('machines', activeLanes.filter((lane) => !twinLanes.has(lane)).map((lane) => [lane, laneName(lane), eventCounts.lanes.get(lane)]), filter.hiddenLanes);
   makeMenu('daemons', [...eventCounts.daemons].map(([daemon, count]) => [daemon, daemon < 0 ? '(no daemon)' : word(daemon), count])
     .sort(([, a], [, b]) => (a < b ? -1 : 1)), filter.hiddenDaemons);
   makeConnections();
   document.querySelectorAll('input[name=axis]').forEach((input) => input.addEventListener('change', () => chooseAxis(input.value)));
-  searchBox.addEventListener('input', runSearch);
+  searchBox.addEventListener('input', () => {
+    showFew(false);
+    runSearch();
+  });
   searchBox.addEventListener('keydown', (event) => {
     if (event.key === 'Enter') step(event.shiftKey ? -1 : 1);
     else if (event.key === 'Escape') canvas.focus();
@@ -130,6 +159,11 @@ function makeToolbar() {
   byId('fit').addEventListener('click', fit);
   byId('end').addEventListener('click', toFailure);
   byId('end').hidden = !picture.failure;
+  byId('few').closest('label').hidden = story.few.size === 0;
+  byId('few').checked = filter.few;
+  byId('few').addEventListener('change', () => showFew(byId('few').checked));
+  byId('twin').hidden = !twin;
+  byId('twin').addEventListener('click', toggleTwin);
   byId('theme').addEventListener('click', nextTheme);
   byId('ask').addEventListener('click', () => byId('keys').showModal());
 }
@@ -220,6 +254,8 @@ const KEYS = {
   f: toFailure,
   a: () => chooseAxis(AXES[(AXES.indexOf(view.axis.name) + 1) % AXES.length]),
   m: () => measureFrom(view.selected),
+  s: () => showFew(!filter.few),
+  g: toggleTwin,
   t: nextTheme,
   n: () => step(1),
   N: () => step(-1),

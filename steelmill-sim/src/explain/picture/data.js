@@ -50,7 +50,7 @@ const effects = (() => {
 })();
 
 const word = (number) => (number < 0 ? '' : words[number]);
-const laneName = (lane) => (lane < 0 ? 'outside of machines' : lanes[lane] ?? `machine ${lane}`);
+const laneName = (lane) => (lane < 0 ? 'outside of machines' : `${lanes[lane] ?? `machine ${lane}`}${twinLanes.has(lane) ? ' ✓' : ''}`);
 
 /** The daemon that owns an event's task, as an index into `words`; -1 if there is none. */
 const daemonOf = (i) => (events.task[i] < 0 ? -1 : tasks.daemon[events.task[i]]);

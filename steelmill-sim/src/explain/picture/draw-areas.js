@@ -148,7 +148,7 @@ const [operationPlaces, operationShares, lanesWithOperations] = (() => {
   const count = operations.invoke.length;
   const [places, shares, clusters] = [new Int32Array(count), new Int32Array(count).fill(1), new Map()];
   for (let n = 0; n < count; n++) {
-    const lane = events.lane[operations.invoke[n]];
+    const lane = operations.lane[n];
     let cluster = clusters.get(lane);
     if (!cluster || cluster.end <= operations.invoke[n]) clusters.set(lane, cluster = { end: 0, taken: [], members: [] });
     // An operation without a return must not take a slot for ever.
@@ -173,20 +173,25 @@ function drawOperations() {
   for (const isBlamed of [false, true]) {
     for (let n = 0; n < operations.invoke.length; n++) {
       if (Boolean(operations.blamed[n]) !== isBlamed || !shown[operations.invoke[n]]) continue;
-      const lane = events.lane[operations.invoke[n]];
+      const lane = operations.lane[n];
+      if (isCommon(lane, operations.return[n])) continue;
       const life = lifeX(lane);
       if (!(life > GUTTER - 420 && life < GUTTER + lanesWidth() + 20)) continue;
       const y0 = eventY(operations.invoke[n]);
       // Without a return, the length of the operation is unknown.
       const y1 = operations.return[n] < 0 ? y0 + 16 : eventY(operations.return[n]);
       if (y1 < HEAD - 4 || y0 > view.height + 4) continue;
-      const each = operationRoom(lane) / operationShares[n];
-      const x = life + 7 + operationPlaces[n] * each;
+      // Of the few that matter, those that cannot be ordered have all the room.
+      const isAlone = isBlamed && filter.few;
+      const each = operationRoom(lane) / (isAlone ? 1 : operationShares[n]);
+      const x = life + 7 + (isAlone ? 0 : operationPlaces[n] * each);
       const width = Math.max(4, each - 3);
       const spot = `${Math.round(x)} ${Math.round(y0)} ${Math.round(y1)}`;
       if (!isBlamed && seen.has(spot)) continue;
       seen.add(spot);
-      drawOperation(n, x, y0, width, Math.max(3, y1 - y0), isBlamed, Boolean(operations.open[n]));
+      // Large enough for its text.
+      const height = Math.max(isBlamed ? 16 : 3, y1 - y0);
+      drawOperation(n, x, isBlamed ? (y0 + y1 - height) / 2 : y0, width, height, isBlamed, Boolean(operations.open[n]));
     }
   }
 }

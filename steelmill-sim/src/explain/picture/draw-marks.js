@@ -1,8 +1,13 @@
 // Events as marks on their lane's line, with labels if there is room; zoomed out, as a density.
 
-const LOUD = ['log', 'fault', 'machine', 'link', 'state', 'count', 'failure'];
-const isLoud = new Uint8Array(picture.kinds.length);
-LOUD.forEach((kind) => { isLoud[KIND[kind]] = 1; });
+// The kinds whose labels are drawn first, and those that follow.
+const LOUD = [['log', 'fault'], ['machine', 'link', 'state', 'count', 'failure']];
+const loudness = new Uint8Array(picture.kinds.length);
+LOUD.forEach((kinds, n) => kinds.forEach((kind) => { loudness[KIND[kind]] = LOUD.length - n; }));
+
+// With so many events or fewer, a label may extend into the next lanes where these are empty.
+const SPARSE = 200;
+const LABEL_MOST = 460;
 
 function drawMarks() {
   const [first, end] = placesBetween(HEAD - 6, view.height + 6);
@@ -18,15 +23,15 @@ function drawMarks() {
     context.globalAlpha = dim && !related.is.has(i) ? .35 : 1;
     mark(i, x, eventY(i));
     drawn.marks++;
-    if (laneWidth(events.lane[i]) >= 84) wordsToDraw.push(i);
+    if (laneWidth(events.lane[i]) >= 84 || visible.length <= SPARSE) wordsToDraw.push(i);
   }
   context.globalAlpha = 1;
   if (wordsToDraw.length > MARKS_MOST / 4) return;
   // Important events are labelled first; messages have their labels on their arrows, operations in their boxes.
-  for (const loud of [1, 0]) {
+  for (const loud of [2, 1, 0]) {
     for (const i of wordsToDraw) {
       const kind = events.kind[i];
-      if (isLoud[kind] !== loud || kind === KIND.message || kind === KIND.invoke || kind === KIND.return || kind === KIND.failure || kind === KIND.lost || kind === KIND.arrival) continue;
+      if (loudness[kind] !== loud || kind === KIND.message || kind === KIND.invoke || kind === KIND.return || kind === KIND.failure || kind === KIND.lost || kind === KIND.arrival) continue;
       if (drawn.labels.length >= LABELS_MOST) return;
       markWords(i, rows, dim);
     }
@@ -43,17 +48,27 @@ function markWords(i, rows, dim) {
   const row = rows.get(lane) ?? rows.set(lane, new Set()).get(lane);
   const slot = Math.floor(y / 7);
   if (row.has(slot) || row.has(slot - 1) || row.has(slot + 1)) return;
-  row.add(slot);
   const x = lifeX(lane) + 10 + operationRoom(lane);
-  const room = laneX(lane) + laneWidth(lane) - x - 4;
+  const room = roomForWords(i, x, y);
   context.font = FONT;
   context.textAlign = 'left';
   const text = fitted(eventText(i), room);
-  if (!text) return;
+  // Two letters and an ellipsis say nothing.
+  if (text.length < 6 && text !== eventText(i)) return;
+  row.add(slot);
   context.globalAlpha = dim && !related.is.has(i) ? .45 : 1;
   haloed(text, x, y, wordsPaint(i));
   context.globalAlpha = 1;
   drawn.labels.push({ i, x, y: y - 7, width: context.measureText(text).width, height: 14 });
+}
+
+function roomForWords(i, x, y) {
+  const own = laneX(events.lane[i]) + laneWidth(events.lane[i]) - x - 4;
+  if (visible.length > SPARSE) return own;
+  const isBeside = (it) => it.x > x && it.y < y + 7 && it.y + it.height > y - 7;
+  const taken = [...drawn.boxes, ...drawn.labels].filter(isBeside).map((it) => it.x);
+  for (const other of visible) if (eventX(other) > x && Math.abs(eventY(other) - y) < 12) taken.push(eventX(other));
+  return Math.max(own, Math.min(LABEL_MOST, GUTTER + lanesWidth() - x, ...taken.map((it) => it - x - 10)));
 }
 
 function wordsPaint(i) {

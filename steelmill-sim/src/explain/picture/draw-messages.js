@@ -31,6 +31,7 @@ function messagesInSight() {
     for (let n = block * BLOCK; n < until; n++) {
       drawn.looked++;
       if (ends[n] < firstEvent || messages.sent[n] > lastEvent || !shown[messages.sent[n]]) continue;
+      if (isCommon(messages.to[n], messageEnds.ends[n])) continue;
       const [a, b] = [lifeX(messages.from[n]), lifeX(messages.to[n])];
       if (Number.isNaN(a) || Number.isNaN(b) || Math.max(a, b) < GUTTER || Math.min(a, b) > beyond) continue;
       (messages.fate[n] === FATE.delivered ? ordinary : special).push(n);

@@ -47,6 +47,7 @@ function renderOverview(height) {
   const scale = height / view.axis.length;
   const at = (i) => view.axis.position[i] * scale;
   for (const band of bands) {
+    if (twinLanes.has(band.lanes[0])) continue;
     const y0 = band.from >= 0 ? at(band.from) : 0;
     const y1 = band.until >= 0 ? at(band.until) : height;
     c.fillStyle = band.kind === 'down' ? colour.gone : colour.bad;

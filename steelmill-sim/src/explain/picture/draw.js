@@ -28,6 +28,7 @@ function resize() {
   const box = canvas.getBoundingClientRect();
   view.width = Math.max(200, box.width);
   view.height = Math.max(120, box.height);
+  layOutMargins();
   const [width, height] = [Math.round(view.width * ratio), Math.round(view.height * ratio)];
   if (canvas.width === width && canvas.height === height) return;
   // Resizing clears the canvas, so it is drawn at once.
@@ -61,6 +62,7 @@ function frame() {
   drawArrowWords();
   drawBandWords();
   drawRelated();
+  drawParting();
   drawMeasure();
   drawFailure();
   context.restore();
@@ -158,7 +160,7 @@ function drawHeads() {
   for (let place = first; place < end; place++) {
     const lane = shownLanes[place];
     const x = laneX(lane);
-    context.fillStyle = colour.ink;
+    context.fillStyle = twinLanes.has(lane) ? colour.good : colour.ink;
     context.fillText(fittedName(laneName(lane), laneWidth(lane) - 12), x + 8, HEAD / 2);
     context.fillStyle = colour.line;
     context.fillRect(lifeX(lane) - .75, HEAD - 5, 1.5, 5);
@@ -251,9 +253,11 @@ function drawFailure() {
   context.fillText(text, GUTTER + lanesWidth() - 6, below ? y + 9.5 : y - 8.5);
 }
 
+const ownCount = events.lane.reduce((count, lane) => count + (twinLanes.has(lane) ? 0 : 1), 0);
+
 function updateStatus() {
   const [first, end] = placesBetween(HEAD, view.height);
-  const hidden = events.count - visible.length;
+  const hidden = ownCount - visible.filter((i) => !isTwin(i)).length;
   let text = `${(end - first).toLocaleString('en')} of ${visible.length.toLocaleString('en')} events on the screen`;
   if (hidden > 0) text += `, ${hidden.toLocaleString('en')} filtered out`;
   if (drawn.thinned) text += ` · ${drawn.arrows.length.toLocaleString('en')} of ${drawn.messagesInSight.toLocaleString('en')} messages drawn: zoom in for all`;

@@ -4,35 +4,20 @@ function makeHeader() {
   const { failure } = picture;
   byId('title').textContent = picture.title;
   byId('when').append(...(failure ? [element('b', {}, 'failed'), ` at ${clock(failure.at, 1e3)} s`] : ['passed']));
-  const turn = turningPoint();
+  const { turn } = story;
   if (turn) {
     byId('when').append(', ', element('button', { type: 'button', title: 'Shows what happened then', on: { click: () => showAround(turn) } },
       `inevitable from ${clock(turn.until, 1e3)} s on`));
   }
-  byId('story').textContent = storyText();
-  // The header is small: empty lines are removed.
-  byId('failure').textContent = failure ? failure.text.replace(/\n(\s*\n)+/g, '\n') : '';
+  showTale();
+  showFailure();
   for (const { text, event } of picture.faults) {
     byId('faults').append(element('li', {}, event < 0 ? element('span', { class: 'passed' }, `${text} (did not strike)`)
       : element('button', { type: 'button', title: 'Shows where it strikes', on: { click: () => select(event) } }, text)));
   }
-  operations.blamed.forEach((blamed, n) => {
-    if (!blamed) return;
-    const look = element('button', { type: 'button', class: 'blamed', title: 'Cannot be ordered: shows where it returned', on: { click: () => select(
-      endOfOperation(n)) } }, `${word(operations.client[n])} ${operationText(n)}`);
-    byId('faults').append(element('li', {}, look));
-  });
   byId('replay').hidden = !picture.replay;
   byId('command').textContent = picture.replay ?? '';
   byId('copy').addEventListener('click', copy);
-}
-
-/** The two sampled times between which the failure became inevitable; null if unknown. */
-function turningPoint() {
-  const { failure_rates } = picture;
-  const certain = failure_rates.findLastIndex(({ failed, runs }) => failed < runs) + 1;
-  if (failure_rates.length < 2 || certain >= failure_rates.length) return null;
-  return { from: failure_rates[Math.max(0, certain - 1)].until, until: failure_rates[certain].until };
 }
 
 /** Scrolls to the interval between two times, with some context. */
@@ -57,13 +42,13 @@ async function copy() {
 }
 
 /**
- * The initial view: operations that cannot be ordered, else the moment when the failure became inevitable, else the last
- * fault that struck, else the failure at the end of the run, else all of it.
+ * The initial view: the few events that matter, if they are chosen; else operations that cannot be ordered, else the moment
+ * when the failure became inevitable, else the last fault that struck, else the failure at the end of the run, else all of it.
  */
 function firstLook() {
   const blamed = operations.invoke.filter((_, n) => operations.blamed[n]);
   const { position } = view.axis;
-  if (visible.length <= 150) return fit();
+  if (visible.length <= FEW_FROM) return fit();
   if (blamed.length > 0) {
     const ends = operations.return.filter((end, n) => operations.blamed[n] && end >= 0);
     const [from, until] = [Math.min(...blamed), Math.max(...ends, ...blamed)];
@@ -72,10 +57,9 @@ function firstLook() {
     if (end - first > 40) return undefined;
     return showBetween(position[visible[Math.max(0, lastAtMost(visible, from) - 15)]], position[visible[Math.min(visible.length - 1, lastAtMost(visible, until) + 15)]]);
   }
-  const turn = picture.failure && turningPoint();
-  if (turn) return showAround(turn);
-  if (picture.failure && story.lastStrike >= 0) {
-    const place = lastAtMost(visible, story.lastStrike);
+  if (picture.failure && story.turn) return showAround(story.turn);
+  if (picture.failure && story.strikes.length > 0) {
+    const place = lastAtMost(visible, story.strikes.at(-1));
     return showBetween(position[visible[Math.max(0, place - 15)]], position[visible[Math.min(visible.length - 1, place + 40)]]);
   }
   if (picture.failure) return showBetween(position[visible[visible.length - Math.min(100, visible.length)]], view.axis.length);
@@ -101,5 +85,5 @@ addEventListener('hashchange', () => linkedEvent() >= 0 && select(linkedEvent())
 new ResizeObserver(resize).observe(canvas.parentElement);
 
 // For tests, and for debugging in the console.
-window.picture = { data: picture, view, drawn, events, filter, search, related, story, eventText, eventY, eventAt, lifeX, messages, operations, states, select, KIND, FATE,
+window.picture = { data: picture, view, drawn, events, filter, search, related, story, eventText, eventY, twin, latencies, spotsOf, eventAt, lifeX, messages, operations, states, select, KIND, FATE,
   visible: () => visible, lanes: () => shownLanes };

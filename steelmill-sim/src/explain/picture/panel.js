@@ -51,7 +51,7 @@ function described(i) {
     rows.push(['spawned at', word(tasks.place[task])]);
   }
   let name = { message: 'message leaves', arrival: 'message arrives', lost: 'message lost', log: 'log line', invoke: 'operation begins', return: 'operation returns' }[kind] ?? kind;
-  if (groupOf[events.kind[i]] === 0) {
+  if (isMessage(i)) {
     const sent = events.at[messages.sent[of]];
     rows.push(['from', laneName(messages.from[of])], ['to', laneName(messages.to[of])]);
     if (messages.connection[of] >= 0) rows.push(['connection', connections[messages.connection[of]]]);
@@ -77,14 +77,14 @@ function described(i) {
 
   const parts = [
     element('p', { class: 'muted' }, name),
-    element('h2', { class: kind === 'log' || groupOf[events.kind[i]] === 0 ? 'mono' : '' }, eventText(i)),
+    element('h2', { class: kind === 'log' || isMessage(i) ? 'mono' : '' }, eventText(i)),
     element('dl', {}, ...rows.flatMap(([term, value]) => [element('dt', {}, term), element('dd', {}, value)])),
     element('div', { class: 'steps' },
       button('Cause', () => select(events.cause[i]), events.cause[i] < 0),
       button('Effect', () => select(effects.first[i]), effects.first[i] < 0),
-      groupOf[events.kind[i]] === 0 && messages.arrived[of] >= 0
+      isMessage(i) && messages.arrived[of] >= 0
         ? button(kind === 'message' ? 'Arrival' : 'Departure', () => select(kind === 'message' ? messages.arrived[of] : messages.sent[of])) : null,
-      groupOf[events.kind[i]] === 0 && messages.connection[of] >= 0
+      isMessage(i) && messages.connection[of] >= 0
         ? button('Only this connection', () => setConnection(messages.connection[of])) : null,
       button(view.mark === i ? 'Measure no longer' : 'Measure from here', () => measureFrom(i)),
       button('Copy link', () => copyLink(i)),
@@ -193,7 +193,9 @@ function legend() {
     tear(c, 28, 10);
   };
   const made = [
+    ...twinText(),
     ...storyList(),
+    ...latencyChart(),
     element('h2', {}, 'Legend'),
     element('p', { class: 'muted' }, 'Machines side by side, virtual time downwards. Click an event, or press J, to see its log lines, its causes and its effects.'),
     element('h3', {}, 'Messages'),
@@ -217,7 +219,7 @@ function legend() {
       ...sample('stopping, or serving on before it does', area('level', 'leave')), ...sample('failed: down, or about to restart', area('falling', 'bad')), ...sample('finished: its run has returned', area('dots', 'gone')),
       ...sample('degraded', area('dots', 'late')), ...sample('running, but not ready: failing, or not asked yet', area('falling', 'late')),
       ...sample('a client\'s operation, from invocation to return', box(false)), ...sample('one that cannot be ordered', box(true))),
-    ...(GUTTER_CURVE ? [element('h3', {}, 'Left of the lanes'),
+    ...(picture.failure_rates.length > 1 ? [element('h3', {}, 'Left of the lanes'),
       element('p', { class: 'muted' }, '“fails” is the percentage of runs that still fail if everything after that time is drawn anew.')] : []),
     element('h3', {}, 'When an event is selected'),
     element('p', { class: 'muted' }, 'A solid blue line leads back through its causes, a dashed line to its effects.'),

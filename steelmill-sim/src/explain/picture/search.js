@@ -37,5 +37,8 @@ function updateMatchCount() {
   const said = text.trim() === '' ? '' : found.length === 0 ? 'none'
     : `${place < 0 ? '' : `${(place + 1).toLocaleString('en')} of `}${found.length.toLocaleString('en')}`;
   document.getElementById('matches').textContent = said;
-  for (const id of ['previous', 'next']) document.getElementById(id).disabled = found.length === 0;
+  for (const id of ['previous', 'next']) {
+    document.getElementById(id).disabled = found.length === 0;
+    document.getElementById(id).hidden = text.trim() === '';
+  }
 }

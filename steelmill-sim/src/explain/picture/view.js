@@ -2,9 +2,9 @@
 
 const HEAD = 30;          // height of the machines' names
 const GUTTER_TIME = 96;   // width of the time ticks
-const GUTTER_CURVE = picture.failure_rates.length > 1 ? 62 : 0; // width of the failure rate curve
-const GUTTER = GUTTER_TIME + GUTTER_CURVE;
-const OVERVIEW = 58;      // width of the overview at the right
+let GUTTER_CURVE;         // width of the failure rate curve; set by layOutMargins
+let GUTTER;               // width of both
+let OVERVIEW;             // width of the overview at the right
 const BELOW = 28;         // room after the end of the run, for the failure's text
 const LANE_LEAST = 64;
 const ROW_MOST = 90;      // maximum distance of two events when zoomed in
@@ -18,6 +18,16 @@ const view = {
   selected: -1,
   mark: -1,      // the event from which times are measured
 };
+
+// In a narrow window the overview is narrow, and in a narrower one there is no room for the curve.
+const NARROW = 760;
+const NARROWER = 560;
+
+function layOutMargins() {
+  GUTTER_CURVE = picture.failure_rates.length > 1 && view.width >= NARROWER ? 62 : 0;
+  GUTTER = GUTTER_TIME + GUTTER_CURVE;
+  OVERVIEW = view.width < NARROW ? 30 : 58;
+}
 
 const bodyHeight = () => Math.max(50, view.height - HEAD);
 const lanesWidth = () => Math.max(80, view.width - GUTTER - OVERVIEW);
