@@ -1239,3 +1239,125 @@ fn the_window_grows_by_segments_whole_or_not() {
         (On { host: 0, step: Available { id: 2 } }, "26720"),
     ]);
 }
+
+/// Has socket 1 on host 1 probe for its peer after a second, and give up after `count` probes.
+fn probing(count: i32) -> [(Move, &'static str); 4] {
+    let set = |option, value| (On { host: 1, step: Set { id: 1, option, value } }, "ok");
+    [set(KeepAlive, 1), set(KeepIdle, 1), set(KeepInterval, 1), set(KeepCount, count)]
+}
+
+/// A probe one second after the handshake, and the end a second after that.
+#[test]
+fn a_peer_that_vanished_in_silence_is_found_by_probes() {
+    let begin = [(On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out")];
+    let end = [
+        (Cut { from: 0, to: 1 }, "ok"),
+        (Wait { millis: 2500 }, "waited 1:in+out+rdhup+hup+err@1820"),
+        (On { host: 1, step: Receive { id: 1, length: 10, peek: false } }, "ETIMEDOUT 1:in+out+rdhup+hup"),
+    ];
+    a_listener_and_a_socket_answer(&[&begin[..], &probing(1), &end].concat());
+}
+
+/// The first probe, one second after the handshake, is lost; the second one is answered.
+#[test]
+fn a_probe_that_is_answered_keeps_a_connection() {
+    let begin = [(On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out")];
+    let end = [
+        (Cut { from: 1, to: 0 }, "ok"),
+        (Wait { millis: 1500 }, "waited"),
+        (Heal { from: 1, to: 0 }, "ok"),
+        (Wait { millis: 2500 }, "waited"),
+        (On { host: 1, step: Send { id: 1, length: 10 } }, "10"),
+    ];
+    a_listener_and_a_socket_answer(&[&begin[..], &probing(2), &end].concat());
+}
+
+/// The reset of a closing peer was lost, and so it answers the probe one second after the handshake with another.
+#[test]
+fn a_peer_without_the_connection_answers_a_probe_with_a_reset() {
+    let begin = [
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
+        (On { host: 0, step: Accept { id: 0, new: 2 } }, "10.0.0.3 e1 0:nothing 2:out"),
+        (On { host: 0, step: Set { id: 2, option: Linger, value: 0 } }, "ok"),
+    ];
+    let end = [
+        (Cut { from: 0, to: 1 }, "ok"),
+        (On { host: 0, step: Close { id: 2 } }, "ok"),
+        (Heal { from: 0, to: 1 }, "ok"),
+        (Wait { millis: 1500 }, "waited 1:in+out+rdhup+hup+err@700"),
+        (On { host: 1, step: Receive { id: 1, length: 10, peek: false } }, "ECONNRESET 1:in+out+rdhup+hup"),
+    ];
+    a_listener_and_a_socket_answer(&[&begin[..], &probing(9), &end].concat());
+}
+
+/// In place of a number of probes, and after one at least.
+#[test]
+fn a_user_timeout_ends_probes() {
+    let begin = [
+        (On { host: 1, step: Set { id: 1, option: UserTimeout, value: 1500 } }, "ok"),
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
+    ];
+    let end = [
+        (Cut { from: 0, to: 1 }, "ok"),
+        (Wait { millis: 2500 }, "waited 1:in+out+rdhup+hup+err@1820"),
+        (On { host: 1, step: Get { id: 1, option: Error } }, "ETIMEDOUT 1:in+out+rdhup+hup"),
+    ];
+    a_listener_and_a_socket_answer(&[&begin[..], &probing(9), &end].concat());
+}
+
+/// The idle time counts from then on when SO_KEEPALIVE is set, and from the last sign of the peer when it is changed: the probe is sent
+/// at once then.
+#[test]
+fn probes_begin_when_the_option_is_set() {
+    let set = |option, value| (On { host: 1, step: Set { id: 1, option, value } }, "ok");
+    let connect = (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out");
+    let (cut, wait) = ((Cut { from: 0, to: 1 }, "ok"), (Wait { millis: 1500 }, "waited"));
+    let counts = [set(KeepInterval, 1), set(KeepCount, 1)];
+    let late = [connect, set(KeepIdle, 1), cut, wait, set(KeepAlive, 1)];
+    let end = [(Wait { millis: 2500 }, "waited 1:in+out+rdhup+hup+err@1970")];
+    a_listener_and_a_socket_answer(&[&counts[..], &late, &end].concat());
+    let changed = [set(KeepAlive, 1), connect, cut, wait, set(KeepIdle, 1)];
+    let end = [(Wait { millis: 2500 }, "waited 1:in+out+rdhup+hup+err@970")];
+    a_listener_and_a_socket_answer(&[&counts[..], &changed, &end].concat());
+}
+
+#[test]
+fn an_accepted_connection_keeps_its_address_when_it_is_dissolved_if_its_listener_was_given_one() {
+    both_answer(&[
+        (Socket { id: 3, family: V4, kind: Stream }, "ok 3:out+hup"),
+        (Bind { id: 3, to: At(Own4, 1) }, "ok"),
+        (Listen { id: 3, backlog: 8 }, "ok 3:nothing"),
+        (Socket { id: 4, family: V4, kind: Stream }, "ok 4:out+hup"),
+        (Connect { id: 4, to: Of(3) }, "EINPROGRESS 3:in 4:out"),
+        (Accept { id: 3, new: 5 }, "own4 e1 3:nothing 5:out"),
+        (Connect { id: 5, to: Unspecified }, "ok 4:in+out+rdhup+hup+err 5:out+hup+err"),
+        (Local { id: 5 }, "own4 p1"),
+    ]);
+}
+
+#[test]
+fn a_port_that_was_chosen_goes_with_a_connect_that_fails() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Stream }, "ok 0:out+hup"),
+        (Socket { id: 5, family: V6, kind: Stream }, "ok 5:out+hup"),
+        (Bind { id: 5, to: At(Loop6, 0) }, "ok"),
+        (Connect { id: 5, to: Of(0) }, "EINPROGRESS 5:in+out+rdhup+hup+err"),
+        (Set { id: 5, option: OnlyV6, value: 1 }, "ok"),
+    ]);
+}
+
+#[test]
+fn a_connection_that_was_closed_first_keeps_its_port_from_its_own_socket() {
+    both_answer(&[
+        (Socket { id: 1, family: V4, kind: Stream }, "ok 1:out+hup"),
+        (Bind { id: 1, to: At(Any4, 1) }, "ok"),
+        (Listen { id: 1, backlog: 1 }, "ok 1:nothing"),
+        (Socket { id: 2, family: V4, kind: Stream }, "ok 2:out+hup"),
+        (Connect { id: 2, to: Of(1) }, "EINPROGRESS 1:in 2:out"),
+        (Accept { id: 1, new: 3 }, "127.0.0.1 e1 1:nothing 3:out"),
+        (Close { id: 1 }, "ok"),
+        (Shutdown { id: 3, how: How::Write }, "ok 2:in+out+rdhup"),
+        (Close { id: 2 }, "ok 3:in+out+rdhup+hup"),
+        (Bind { id: 3, to: At(Loop4, 1) }, "EADDRINUSE"),
+    ]);
+}

@@ -6,6 +6,7 @@
 
 mod data; // read, write, window, retransmission, half-close
 mod ending; // close, reset, orphan, power loss
+mod keepalive; // how an end finds out that its peer is gone
 mod stranding; // ends whose address their machine has lost
 mod handshake; // listen, SYN, SYN-ACK, ACK, accept
 
@@ -20,6 +21,7 @@ use super::pipe::Pipe;
 use crate::kernel::machine_index::MachineIndex;
 use crate::kernel::timers::Nanos;
 use crate::kernel::waiter::Waiters;
+use keepalive::Keepalive;
 
 /// A connection's index in [`Connections::all`]. The generation detects a reused slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +67,7 @@ pub(crate) struct Connection {
     is_stranded: [bool; 2],
     /// What [`way`](Connection::way) gives, by side.
     ways: [(u32, u32); 2],
+    keepalives: [Keepalive; 2],
     /// Whether its segments are those of IPv6.
     is_ipv6: bool,
     /// Whether a socket has connected to itself: what the connector writes it reads, and there is no acceptor.
@@ -338,6 +341,7 @@ impl Connections {
             has_port: [true, false],
             is_stranded: [false; 2],
             ways: [(connector, acceptor), (acceptor, connector)],
+            keepalives: Default::default(),
             is_ipv6,
             is_self: false,
         };

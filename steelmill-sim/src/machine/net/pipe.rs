@@ -250,6 +250,10 @@ impl Pipe {
         self.arrived
     }
 
+    pub(crate) fn arrived_at(&self) -> Nanos {
+        self.arrived_at
+    }
+
     pub(crate) fn sent(&self) -> u64 {
         self.sent
     }

@@ -279,7 +279,7 @@ impl Cluster {
         if let Kind::Stream(id, side) = socket.kind {
             // What the connection had, which has ended, is free.
             socket.bound.take().into_iter().for_each(|former| self.tcp_unlisten(former, true));
-            self.release_port(id, side);
+            self.tcp_release_port_of_ended(id, side);
         }
         let bound = match self.tcp_bind(socket.process, address, options) {
             Err(error)
@@ -353,7 +353,8 @@ impl Cluster {
         let Some((id, peer)) = self.tcp_accept(id).map_err(errno)? else { return Ok(None) };
         let options = *self.net.tcp.get(id).expect("it was just accepted").options(ACCEPTOR);
         let new = Socket::new(socket.process, socket.is_ipv6, Protocol::Tcp);
-        let accepted = Socket { options, kind: Kind::Stream(id, ACCEPTOR), phase: Phase::Connected, ..new };
+        let (kind, has_own_address) = (Kind::Stream(id, ACCEPTOR), socket.has_own_address);
+        let accepted = Socket { options, kind, phase: Phase::Connected, has_own_address, ..new };
         Ok(Some((accepted, SocketAddress::Internet(peer))))
     }
 
@@ -569,6 +570,7 @@ impl Cluster {
                     if before.user_timeout() != options.user_timeout() {
                         self.tcp_user_timeout_changed(id, side, before.user_timeout());
                     }
+                    self.keepalive_options_changed(id, side, &before);
                 }
             }
         }
@@ -579,7 +581,10 @@ impl Cluster {
         match socket.kind {
             Kind::Fresh => false,
             Kind::Udp(id) => !self.udp_is_portless(id),
-            Kind::Stream(id, side) => socket.bound.is_some() || !self.has_connection_ended(id, side),
+            // A port that was chosen goes with the connection.
+            Kind::Stream(id, side) => {
+                socket.bound.is_some() && socket.has_own_port || !self.has_connection_ended(id, side)
+            }
             _ => true,
         }
     }

@@ -194,7 +194,7 @@ impl Cluster {
     }
 
     /// Whether both directions are clear and the peer has power, so that an acknowledgement would return.
-    fn has_round_trip(&self, from: u32, to: u32) -> bool {
+    pub(super) fn has_round_trip(&self, from: u32, to: u32) -> bool {
         let links = &self.net.links;
         links.is_clear(from, to) && links.is_clear(to, from) && self.hosts.silence(to).is_none()
     }
@@ -682,7 +682,7 @@ impl Cluster {
     }
 
     /// A cut, hold or power loss between `machine` and `other`, or any other machine: blocked writers stall, because
-    /// their window probes get no answer (RFC 9293 §3.8.6.1).
+    /// their window probes get no answer (RFC 9293 §3.8.6.1), and idle ends are watched.
     pub(crate) fn tcp_link_blocked(&mut self, machine: u32, other: Option<u32>) {
         for (id, side) in self.net.tcp.blocked_writers(machine, other) {
             let connection = self.net.tcp.get(id).expect("listed just now");
@@ -691,6 +691,7 @@ impl Cluster {
                 self.stall(id, side);
             }
         }
+        self.watch_ends(machine, other);
     }
 
     pub(crate) fn retries_exhausted(&mut self, id: ConnectionId, side: Side, since: Nanos) {

@@ -83,7 +83,10 @@ impl Cluster {
         match self.send_segment(id, (from, to), Segment::Reset) {
             Delivery::Arrives(at) => self.schedule(at.max(not_before), Event::Reset(id, other)),
             Delivery::Held => self.hold_event(from, to, Event::Reset(id, other)),
-            Delivery::Lost => return false,
+            Delivery::Lost => {
+                self.watch(id, other);
+                return false;
+            }
         }
         true
     }
@@ -221,15 +224,22 @@ impl Cluster {
     pub(crate) fn tcp_release_ports_of_ended(&mut self, machine: u32) -> bool {
         let mut was_any = false;
         for (id, side) in self.net.tcp.ends_of(machine) {
-            let is_over = self.tcp_is_over(id, side);
-            let Some(connection) = self.net.tcp.get(id) else { continue };
-            if is_over && connection.has_port[usize::from(side)] {
-                let time_wait = connection.out(side).is_closed_first;
-                self.release_port_into(id, side, time_wait);
+            let has_port = self.net.tcp.get(id).is_some_and(|one| one.has_port[usize::from(side)]);
+            if has_port && self.tcp_is_over(id, side) {
+                self.tcp_release_port_of_ended(id, side);
                 was_any = true;
             }
         }
         was_any
+    }
+
+    /// Gives back the port of a connection that has ended, of which a socket is left; in TIME_WAIT, if it was closed first.
+    pub(crate) fn tcp_release_port_of_ended(&mut self, id: ConnectionId, side: Side) {
+        let is_over = self.tcp_is_over(id, side);
+        if let Some(connection) = self.net.tcp.get(id) {
+            let time_wait = is_over && connection.out(side).is_closed_first;
+            self.release_port_into(id, side, time_wait);
+        }
     }
 
     /// Closes all listeners and ends of a machine whose process exited or that lost power.

@@ -406,6 +406,7 @@ impl Cluster {
         match connection.end(CONNECTOR).state {
             State::SynSent => {
                 connection.end(CONNECTOR).state = State::Established;
+                self.keepalive_begins(id, CONNECTOR);
                 self.wake_end(id, CONNECTOR);
                 self.send_handshake_ack(id);
             }
@@ -496,6 +497,8 @@ impl Cluster {
         self.leave_syn_queue(id);
         let connection = self.net.tcp.get(id).expect("checked above");
         connection.end(ACCEPTOR).state = State::Established;
+        self.keepalive_begins(id, ACCEPTOR);
+        let connection = self.net.tcp.get(id).expect("checked above");
         let listener = connection.listener.and_then(|listener| self.net.tcp.listener(listener));
         let Some(listener) = listener.filter(|listener| listener.is_listening) else {
             return self.tcp_close(id, ACCEPTOR, CloseMode::Reset);
