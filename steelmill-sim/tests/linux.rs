@@ -19,7 +19,7 @@ use std::marker;
 use linux::files::{Allocation, Call, Flags, Lock, Renaming, Whence};
 use linux::routed::Move::{self, *};
 use linux::step::{Family::*, How, Ip::*, Kind::*, Opt::*, Place::*, Step, Step::*};
-use linux::typed::Act;
+use linux::typed::{Act, Trip};
 
 /// Checks the answers of the simulation, and of Linux if that is wanted.
 fn answers_are<T: Copy + Debug + marker::Send + Sync>(
@@ -1359,5 +1359,51 @@ fn a_connection_that_was_closed_first_keeps_its_port_from_its_own_socket() {
         (Shutdown { id: 3, how: How::Write }, "ok 2:in+out+rdhup"),
         (Close { id: 2 }, "ok 3:in+out+rdhup+hup"),
         (Bind { id: 3, to: At(Loop4, 1) }, "EADDRINUSE"),
+    ]);
+}
+
+/// The way is open again when the timer of the only probe ends, but no other is sent. Its reset arrives.
+#[test]
+fn the_last_probe_counts_though_another_would_be_answered() {
+    let begin = [
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
+        (On { host: 0, step: Accept { id: 0, new: 2 } }, "10.0.0.3 e1 0:nothing 2:out"),
+    ];
+    let end = [
+        (Cut { from: 1, to: 0 }, "ok"),
+        (Wait { millis: 1300 }, "waited"),
+        (Heal { from: 1, to: 0 }, "ok"),
+        (Wait { millis: 1200 }, "waited 1:in+out+rdhup+hup+err@460 2:in+out+rdhup+hup+err@460"),
+        (On { host: 0, step: Get { id: 2, option: Error } }, "ECONNRESET 2:in+out+rdhup+hup"),
+    ];
+    a_listener_and_a_socket_answer(&[&begin[..], &probing(1), &end].concat());
+}
+
+/// Typed sockets on several hosts.
+fn typed_sockets_on_hosts_answer(transcript: &[(Trip, &str)]) {
+    use linux::routed::{real, simulated};
+    answers_are(transcript, simulated::typed_answers, real::typed_answers, || {
+        real::enter().unwrap();
+        true
+    });
+}
+
+#[test]
+fn typed_sockets_behind_a_cut_wait_until_it_heals() {
+    let on = |host, act| Trip::On { host, act };
+    let (cut, heal) = (Trip::Cut { from: 1, to: 0 }, Trip::Heal { from: 1, to: 0 });
+    typed_sockets_on_hosts_answer(&[
+        (on(0, Act::Bind { id: 0, ip: Any4, port: 0 }), "ok"),
+        (on(1, Act::Connect { id: 1, to: 0 }), "ok"),
+        (on(0, Act::Accept { id: 0, new: 2 }), "10.0.0.3 p1"),
+        (cut, "ok"),
+        (on(1, Act::Write { id: 1, length: 100 }), "100"),
+        (on(0, Act::Read { id: 2, length: 1000 }), "waits"),
+        (heal, "ok"),
+        (Trip::Wait { millis: 900 }, "waited"),
+        (on(0, Act::Read { id: 2, length: 1000 }), "100 18953"),
+        (on(0, Act::ZeroLinger { id: 2 }), "ok"),
+        (on(0, Act::Drop { id: 2 }), "ok"),
+        (on(1, Act::Read { id: 1, length: 1000 }), "ConnectionReset Some(104)"),
     ]);
 }

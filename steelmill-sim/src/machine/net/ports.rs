@@ -452,13 +452,13 @@ mod tests {
         ports.bind((0, 0), address, 1, REUSE).unwrap();
         ports.bind((0, 0), address, 2, REUSE).unwrap();
         assert_eq!(kind(ports.bind((0, 0), address, 3, ALONE)), Some(io::ErrorKind::AddrInUse));
-        ports.listen(0, address, 1).unwrap();
-        assert_eq!(kind(ports.listen(0, address, 2)), Some(io::ErrorKind::AddrInUse));
+        ports.listen((0, 0), address, 1).unwrap();
+        assert_eq!(kind(ports.listen((0, 0), address, 2)), Some(io::ErrorKind::AddrInUse));
         assert_eq!(kind(ports.bind((0, 0), address, 3, REUSE)), Some(io::ErrorKind::AddrInUse));
         let other = on("127.0.0.1:81");
         for owner in [4, 5] {
             ports.bind((0, 0), other, owner, PORT).unwrap();
-            ports.listen(0, other, owner).unwrap();
+            ports.listen((0, 0), other, owner).unwrap();
         }
         assert_eq!(kind(ports.bind((0, 0), other, 6, REUSE)), Some(io::ErrorKind::AddrInUse));
     }

@@ -161,6 +161,14 @@ impl Cluster {
             (keepalive.silent_since, keepalive.probes) = (heard_at, 0);
         }
         let Keepalive { silent_since, probes, .. } = *keepalive;
+        let gives_up = match options.user_timeout() {
+            Some(timeout) => probes > 0 && now - silent_since >= timeout,
+            None => probes >= options.keep_count(),
+        };
+        if gives_up {
+            self.send_reset(id, side);
+            return self.fail_end(id, side, libc::ETIMEDOUT);
+        }
         let is_answered = self.has_round_trip(way.0, way.1);
         if is_answered && self.has_peer(id, side) {
             let connection = self.net.tcp.get(id).expect("checked above");
@@ -169,14 +177,6 @@ impl Cluster {
         }
         if silent_since + options.keep_idle() > now && probes == 0 {
             return self.schedule_keepalive(id, side, silent_since + options.keep_idle());
-        }
-        let gives_up = match options.user_timeout() {
-            Some(timeout) => probes > 0 && now - silent_since >= timeout,
-            None => probes >= options.keep_count(),
-        };
-        if gives_up {
-            self.send_reset(id, side);
-            return self.fail_end(id, side, libc::ETIMEDOUT);
         }
         if is_answered && self.send_reset(id, other) {
             return;
