@@ -151,7 +151,7 @@ async fn workload(sim: Sim, cluster: &Rc<Cluster>, history: &History) -> Result 
         for gateway in &cluster.gateways {
             faults::stop_cleanly(gateway).await?;
             sim.clock().sleep(Duration::from_secs(3)).await; // another gateway acquires the lease
-            gateway.restart().await?;
+            faults::restart(gateway).await;
         }
     }
 

@@ -55,7 +55,9 @@ impl Listener {
         limit: usize,
     ) -> Result<Self> {
         let socket = network.bind(address).await.with_context(|| {
-            format!("{daemon} needs an address of its own; choose one with --listen {daemon}=HOST:PORT")
+            format!(
+                "{daemon} cannot listen on {address}; --listen {daemon}=HOST:PORT chooses another address"
+            )
         })?;
         tracing::info!("{daemon} listens on {}", socket.local_addr()?);
         Ok(Self { descriptors, socket, limit, free: Arc::new(Semaphore::new(limit)) })

@@ -151,3 +151,48 @@ fn a_log_field_that_draws_when_it_is_shown_is_found_by_running_twice() {
     assert!(difference.only_untraced && difference.first.digest != difference.second.digest, "{difference}");
     assert!(difference.to_string().contains("the first was traced, the second was not"), "{difference}");
 }
+
+/// `RUST_BACKTRACE` has errors capture their stacks, and a service may print or send one: then a run would differ by it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn an_error_in_a_run_has_no_stack_and_a_panic_has_one_if_it_is_wanted() {
+    const ASKED: &str = "TEST_PRINTS_STACKS";
+    const FRAME: &str = "core::panicking::panic_fmt";
+    if std::env::var_os(ASKED).is_some() {
+        let errors = |_: Sim| async {
+            let error = steelmill_core::Error::msg("an error");
+            assert_eq!(error.backtrace().status(), std::backtrace::BacktraceStatus::Disabled);
+            if error.to_string() == "an error" {
+                panic!("wanted");
+            }
+            Ok(())
+        };
+        println!(
+            "{}",
+            simulate(Settings::new(Seed(1)), &errors)
+                .failure
+                .expect("it panicked")
+                .panicked
+                .expect("its text")
+        );
+        return;
+    }
+    let program = std::env::current_exe().expect("a test has a binary");
+    let output = |wanted: &str| {
+        let output = std::process::Command::new(&program)
+            .args([
+                "--exact",
+                "an_error_in_a_run_has_no_stack_and_a_panic_has_one_if_it_is_wanted",
+                "--nocapture",
+            ])
+            .env_remove("RUST_LIB_BACKTRACE")
+            .env("RUST_BACKTRACE", wanted)
+            .env(ASKED, "1")
+            .output()
+            .expect("the test's binary runs");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let (with, without) = (output("1"), output("0"));
+    assert!(with.contains(": wanted\n") && with.contains(FRAME), "{with}");
+    assert!(without.contains(": wanted\n") && !without.contains(FRAME), "{without}");
+}

@@ -93,7 +93,8 @@ async fn hand_over(cluster: &Cluster, mut choices: Choices) -> Result {
     stop_cleanly(gateway).await?;
     cluster.sim.clock().sleep(BURST_AFTER).await;
     drop(slow);
-    gateway.restart().await
+    restart(gateway).await;
+    Ok(())
 }
 
 /// The store dies and is started again at once, while clients use one key. Without a disk it loses all keys.
@@ -138,7 +139,7 @@ fn end(machine: &Machine, choices: &mut Choices) {
     }
 }
 
-/// Starts a machine, again and again while its disk fails, until it is up.
+/// Starts a machine, again and again while its disk or a lookup of names fails, until it is up.
 pub async fn restart(machine: &Machine) {
     while let Err(error) = machine.restart().await {
         tracing::info!("{} did not restart: {error:#}", machine.name());

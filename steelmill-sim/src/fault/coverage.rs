@@ -1,9 +1,8 @@
 //! Coverage points in a run: counts visits, fails the run on a violated assertion, draws rare branches (buggify).
 
-use std::backtrace::{Backtrace, BacktraceStatus};
-
 use steelmill_core::coverage::{self, Observer, Point, Reading};
 
+use crate::kernel::backtraces;
 use crate::machine::cluster::{self, RunId};
 use crate::machine::coverage::Rare;
 use crate::schema::outcome::Cause;
@@ -21,9 +20,7 @@ impl Observer for RunObserver {
     }
 
     fn violated(&self, place: &'static Point, message: String) {
-        let backtrace = Backtrace::capture();
-        let has_backtrace = backtrace.status() == BacktraceStatus::Captured;
-        let backtrace = has_backtrace.then(|| backtrace.to_string());
+        let backtrace = backtraces::capture();
         let text = format!("{} broken at {place}: {message}", place.kind());
         cluster::with_current(|run| {
             let task = run.kernel.tasks.current_key().map(|key| run.kernel.task_report(key.index()));

@@ -1,6 +1,5 @@
 //! The panic hook: records panics on simulating threads, and passes all others on to the previous hook.
 
-use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
 use std::io::Write as _;
 use std::panic::PanicHookInfo;
@@ -8,7 +7,7 @@ use std::sync::{Once, OnceLock};
 
 use steelmill_core::panic_message;
 
-use crate::kernel::internal::internally;
+use crate::kernel::backtraces;
 use crate::machine::cluster;
 use crate::machine::panic_log;
 use crate::schema::outcome::Panicked;
@@ -31,8 +30,7 @@ type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 pub(crate) fn install_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        // std asks RUST_BACKTRACE once: now, and not when a program does, whose environment is another.
-        let _ = Backtrace::capture();
+        backtraces::decide(); // now, and not when a program asks, whose environment is another
         let before = std::panic::take_hook();
         PREVIOUS.get_or_init(|| before);
         // It has no data: each program that starts has a copy, which is freed when it sets another.
@@ -48,12 +46,9 @@ pub(crate) fn install_hook() {
             }
             let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
             let mut text = format!("the last panic of the run{place}: {message}");
-            internally(|| {
-                let backtrace = Backtrace::capture();
-                if backtrace.status() == BacktraceStatus::Captured {
-                    text.push_str(&format!("\n{backtrace}"));
-                }
-            });
+            if let Some(backtrace) = backtraces::capture() {
+                text.push_str(&format!("\n{backtrace}"));
+            }
             LAST.with_borrow_mut(|[first, last]| {
                 *first = std::mem::replace(last, format!("{message}{place}"));
             });

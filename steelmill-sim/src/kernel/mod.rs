@@ -17,6 +17,7 @@ pub(crate) mod digest; // a hash over every event
 pub(crate) mod recorder; // recording of events and their causes
 
 pub(crate) mod probe; // a waker that records the stacks on which it is cloned
+pub(crate) mod backtraces; // stacks of panics, and none of errors
 pub(crate) mod internal; // what is done for the simulation itself
 mod spinning; // the stack of a thread that does not return
 pub(crate) mod stacks; // capture and symbolization of stacks

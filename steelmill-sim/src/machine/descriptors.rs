@@ -6,6 +6,7 @@
 mod content; // files that are only read
 mod epoll; // many files at once
 mod event; // a counter
+mod netlink; // questions to the kernel
 mod numbers; // which file a number names
 mod pair; // bytes between threads of a process
 mod timer; // a timer that is read
@@ -27,6 +28,7 @@ pub(crate) use content::Content;
 use epoll::Epoll;
 pub(crate) use epoll::Interest;
 pub(crate) use event::EventCounter;
+pub(crate) use netlink::Netlink;
 use numbers::Numbers;
 use pair::Pair;
 pub(crate) use pair::PairEnd;
@@ -63,6 +65,7 @@ pub(crate) enum Object {
     Pair(PairEnd),
     Event(EventCounter),
     Timer(Timer),
+    Netlink(Netlink),
     Content(Content),
     File(OpenFile),
     Epoll(Epoll),
@@ -223,6 +226,7 @@ impl Cluster {
             Object::Pair(end) => self.close_pair(end),
             Object::Event(event) => self.kernel.discard_all(event.waiters),
             Object::Timer(timer) => self.kernel.discard_all(timer.waiters),
+            Object::Netlink(netlink) => self.kernel.discard_all(netlink.waiters),
             Object::Epoll(epoll) => self.close_epoll(id, epoll),
             Object::Content(_) => {}
             Object::File(open) => {
@@ -281,6 +285,7 @@ impl Cluster {
             }
             Object::Event(event) => event.readiness(),
             Object::Timer(_) => self.timer_readiness(id),
+            Object::Netlink(netlink) => netlink.readiness(),
             Object::Content(_) | Object::File(_) => (libc::EPOLLIN | libc::EPOLLOUT) as u32,
             Object::Epoll(epoll) => {
                 let group = epoll.group;
@@ -300,6 +305,7 @@ impl Cluster {
                 let end = *end;
                 Ok(self.pair_available(end))
             }
+            Object::Netlink(netlink) => Ok(netlink.available()),
             _ => Err(libc::ENOTTY),
         }
     }
@@ -317,6 +323,7 @@ impl Cluster {
                 self.await_pair(end, waiter())
             }
             Object::Event(event) => event.waiters.add(waiter()),
+            Object::Netlink(netlink) => netlink.waiters.add(waiter()),
             Object::Timer(timer) => {
                 let unneeded = timer.waiters.add(waiter());
                 self.schedule_timer(id);
@@ -338,7 +345,11 @@ impl Cluster {
                 let socket = *socket;
                 self.note_socket_wait(socket, direction);
             }
-            Object::Pair(_) | Object::Event(_) | Object::Content(_) | Object::File(_) => {
+            Object::Pair(_)
+            | Object::Event(_)
+            | Object::Netlink(_)
+            | Object::Content(_)
+            | Object::File(_) => {
                 self.kernel.waits_for(WaitsFor::Bytes);
             }
             Object::Timer(_) => self.kernel.waits_for(WaitsFor::Clock),
@@ -374,6 +385,7 @@ impl Cluster {
                 Ok(read.map(Read::of))
             }
             Object::Timer(_) => Ok(self.read_timer(id, buffers)?.map(Read::of)),
+            Object::Netlink(netlink) => Ok(netlink.read(buffers, peek)),
             Object::Content(_) => self.read_content(id, buffers, None).map(|n| Some(Read::of(n))),
             Object::File(_) => self.read_disk(id, buffers, None).map(|n| Some(Read::of(n))),
             Object::Epoll(_) => Err(libc::EINVAL),
@@ -409,6 +421,7 @@ impl Cluster {
             Object::Content(Content::Device(_)) => Ok(Some(parts.iter().map(|part| part.len()).sum())),
             Object::Content(Content::Bytes { .. }) => Err(libc::EBADF), // it is open for reading alone
             Object::File(_) => self.write_disk(id, parts, None).map(Some),
+            Object::Netlink(_) => self.write_netlink(id, parts).map(Some),
             Object::Timer(_) | Object::Epoll(_) => Err(libc::EINVAL),
         }
     }
@@ -455,6 +468,7 @@ impl Buffers<'_> {
 pub(crate) enum Sender {
     Internet(std::net::SocketAddr),
     Unix(UnixName),
+    Netlink { port: u32, groups: u32 },
 }
 
 /// What was read.

@@ -4,6 +4,7 @@ mod address; // IP addresses of machines
 mod connection; // TCP's state machine
 mod congestion; // TCP's congestion window
 mod impairment; // delay, loss, duplication, reordering, bandwidth
+pub(crate) mod interfaces; // the network interfaces of a machine
 mod link; // latency, cuts and holds between two machines; retransmission timeouts
 mod messages; // messages in the trace
 mod names; // host names, and trouble with looking them up
@@ -209,6 +210,7 @@ impl Cluster {
     /// Gives a machine other addresses, at which its name is found from now on, or its first ones back. What is sent to those that it
     /// had before finds nobody, and its sockets that have one of them send nothing.
     pub(crate) fn change_address(&mut self, machine: u32, is_first: bool) -> Ipv4Addr {
+        let before = self.interfaces(machine);
         let was_changed = self.net.addresses.restore(machine);
         let is_changed = !is_first;
         if is_changed {
@@ -224,6 +226,7 @@ impl Cluster {
             let change = MachineChange::Address { ip, is_first };
             self.kernel.happened(EventKind::Machine { machine, change });
             self.tcp_address_changed(machine);
+            self.netlink_address_changed(machine, &before);
         }
         ip
     }

@@ -138,10 +138,37 @@ struct Alive {
     guest: Arc<Guest>,
 }
 
-struct Entry {
-    /// What the thread returned, once it has.
-    result: Option<usize>,
+pub(crate) struct Entry {
+    /// Once it has ended. It is not joined before the program does, or another thread would get its name.
+    ended: Option<RealThread>,
     joiners: Waiters,
+}
+
+/// A thread of the C library. When this is dropped, it never executes again and is joined: its name is free, and its stack.
+pub(crate) struct RealThread {
+    guest: Arc<Guest>,
+    thread: ThreadName,
+}
+
+impl RealThread {
+    /// What the thread returned.
+    pub(crate) fn result(&self) -> *mut c_void {
+        self.guest.result.get()
+    }
+}
+
+impl Drop for RealThread {
+    fn drop(&mut self) {
+        if self.guest.has_ended.get() {
+            self.guest.turns.release();
+        } else {
+            self.guest.turns.kill();
+        }
+        let join = real!("pthread_join", fn(ThreadName, *mut *mut c_void) -> i32);
+        // SAFETY: the thread was created joinable or is made so by us alone, and is joined here, once: a program's own join
+        // and detach go to `Threads`.
+        unsafe { join(self.thread, null_mut()) };
+    }
 }
 
 /// The process of this guest thread.
@@ -362,7 +389,7 @@ pub(crate) fn spawn(
         return Err(io::Error::from_raw_os_error(code));
     }
     guest.turns.await_parked();
-    let task = GuestTask { guest: guest.clone(), thread };
+    let task = GuestTask(Some(RealThread { guest: guest.clone(), thread }));
     // A future that is refused comes back, to be dropped where the run's state is not borrowed.
     let mut task = Some(task);
     cluster::with(place.run, |run| {
@@ -370,7 +397,7 @@ pub(crate) fn spawn(
             && let Some(task) = task.take()
         {
             if !is_detached {
-                let entry = Entry { result: None, joiners: Waiters::default() };
+                let entry = Entry { ended: None, joiners: Waiters::default() };
                 run.threads.all.insert((place.machine, thread), entry);
             }
             let key = run.kernel.spawn(place.machine, None, name, Location::caller(), Box::pin(task));
@@ -474,46 +501,34 @@ impl Guest {
     }
 }
 
-/// The task of a guest thread.
-struct GuestTask {
-    guest: Arc<Guest>,
-    thread: ThreadName,
-}
+/// The task of a guest thread, until that has ended.
+struct GuestTask(Option<RealThread>);
 
 // SAFETY: a task never leaves the thread of its run.
 impl Future for GuestTask {
     type Output = Output;
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Output> {
+        let real = &mut self.get_mut().0;
+        let guest = &real.as_ref().expect("a task that has ended is polled no more").guest;
         if probe::is_active() {
             // A look must not execute it, but for what captures its stack.
-            self.guest.stack_where_it_waits().into_iter().for_each(probe::add);
+            guest.stack_where_it_waits().into_iter().for_each(probe::add);
             return Poll::Pending;
         }
-        // SAFETY: it has parked before it became a task, and a task that has ended is polled no more.
-        unsafe { self.guest.turns.resume() };
-        if self.guest.is_watched {
-            cluster::with_current(|run| run.look_at_locks(self.guest.place.machine));
+        // SAFETY: it has parked before it became a task, and has not ended.
+        unsafe { guest.turns.resume() };
+        if guest.is_watched {
+            cluster::with_current(|run| run.look_at_locks(guest.place.machine));
         }
-        if !self.guest.has_ended.get() {
+        if !guest.has_ended.get() {
             return Poll::Pending;
         }
-        cluster::with_current(|run| run.thread_ended(&self.guest, self.thread));
+        guest.turns.release();
+        let ended = real.take();
+        let unneeded = cluster::with_current(|run| run.thread_ended(ended?));
+        drop(unneeded); // where the run's state is not borrowed
         Poll::Ready(Box::new(()) as Box<dyn Any + Send>)
-    }
-}
-
-impl Drop for GuestTask {
-    fn drop(&mut self) {
-        if self.guest.has_ended.get() {
-            self.guest.turns.release();
-        } else {
-            self.guest.turns.kill();
-        }
-        let join = real!("pthread_join", fn(ThreadName, *mut *mut c_void) -> i32);
-        // SAFETY: the thread was created joinable or is made so by us alone, and is joined here, once: a program's own join
-        // and detach go to `Threads`.
-        unsafe { join(self.thread, null_mut()) };
     }
 }
 
@@ -559,31 +574,35 @@ impl Cluster {
         }
     }
 
-    fn thread_ended(&mut self, guest: &Guest, thread: ThreadName) {
-        if let Some(alive) = self.threads.alive.get_mut(&guest.place.machine) {
-            alive.retain(|other| !std::ptr::eq(Arc::as_ptr(&other.guest), guest));
+    /// Keeps a thread that has ended until it is joined; returns one that nobody will join.
+    fn thread_ended(&mut self, ended: RealThread) -> Option<RealThread> {
+        let machine = ended.guest.place.machine;
+        if let Some(alive) = self.threads.alive.get_mut(&machine) {
+            alive.retain(|other| !Arc::ptr_eq(&other.guest, &ended.guest));
         }
-        if let Some(entry) = self.threads.all.get_mut(&(guest.place.machine, thread)) {
-            entry.result = Some(guest.result.get().expose_provenance());
-            let joiners = entry.joiners.take();
-            self.kernel.wake_all(joiners);
-        }
+        let Some(entry) = self.threads.all.get_mut(&(machine, ended.thread)) else {
+            return Some(ended);
+        };
+        entry.ended = Some(ended);
+        let joiners = entry.joiners.take();
+        self.kernel.wake_all(joiners);
+        None
     }
 
-    /// What a thread returned, once it has ended; `None` until then. `ESRCH` for one that is not to be joined.
+    /// A thread, once it has ended; `None` until then. `ESRCH` for one that is not to be joined.
     pub(crate) fn join_thread(
         &mut self,
         machine: u32,
         thread: ThreadName,
         waiter: Waiter,
-    ) -> Option<Result<usize, i32>> {
+    ) -> Option<Result<RealThread, i32>> {
         let Some(entry) = self.threads.all.get_mut(&(machine, thread)) else {
             return Some(Err(libc::ESRCH));
         };
-        match entry.result {
-            Some(result) => {
+        match entry.ended.take() {
+            Some(ended) => {
                 self.threads.all.remove(&(machine, thread));
-                Some(Ok(result))
+                Some(Ok(ended))
             }
             None => {
                 let unneeded = entry.joiners.add(waiter);
@@ -610,9 +629,9 @@ impl Cluster {
         Some(alive.guest.name.get().unwrap_or(&self.hosts[machine].name))
     }
 
-    /// Nobody will join a thread; whether there is one of that name.
-    pub(crate) fn detach_thread(&mut self, machine: u32, thread: ThreadName) -> bool {
-        self.threads.all.remove(&(machine, thread)).is_some()
+    /// Nobody will join a thread; `None` if there is none of that name.
+    pub(crate) fn detach_thread(&mut self, machine: u32, thread: ThreadName) -> Option<Entry> {
+        self.threads.all.remove(&(machine, thread))
     }
 
     /// The threads of a process are gone with it.

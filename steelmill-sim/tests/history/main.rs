@@ -385,6 +385,27 @@ fn many_writers_and_unknown_outcomes_stay_within_the_budget() {
     }
 }
 
+/// A store that crashes again and again records an operation each time, and all of them are over when it is up for long.
+#[test]
+fn many_equal_operations_at_once_are_tried_in_one_order() {
+    for (read, expected) in [(None, true), (Some("kept"), true), (Some("never"), false)] {
+        let history = History::<Kv>::default();
+        let invoke = |at, client: String, op| history.invoke(Duration::from_millis(at), &client, "key", op);
+        invoke(0, "writer".into(), KvOp::Set("kept".into())).returned(Duration::from_millis(1), KvReply::Ok);
+        let crashes: Vec<_> = (0..24).map(|n| invoke(2 + n, format!("crash-{n}"), KvOp::Lose)).collect();
+        let reader = invoke(50, "reader".into(), KvOp::Get);
+        for (n, crash) in (0..).zip(crashes) {
+            crash.returned(Duration::from_millis(100 + n), KvReply::Ok);
+        }
+        reader.returned(Duration::from_millis(200), KvReply::Value(read.map(Into::into)));
+        let last = invoke(201, "reader".into(), KvOp::Get);
+        last.returned(Duration::from_millis(202), KvReply::Value(None));
+        let verdict = history.check_within(10_000);
+        assert!(!matches!(verdict, Verdict::Undecided(_)), "reading {read:?}: {verdict}");
+        assert_eq!(verdict.is_linearizable(), expected, "reading {read:?}: {verdict}");
+    }
+}
+
 #[test]
 fn a_budget_that_does_not_suffice_is_admitted() {
     let history = History::<Kv>::default();

@@ -75,6 +75,29 @@ fn threads_take_turns_at_a_lock_and_are_joined() {
     });
 }
 
+/// pthread_t is an address, which another thread gets once a thread was joined, and not before.
+#[test]
+fn a_thread_that_has_ended_keeps_its_name_until_it_is_joined() {
+    check(Seed(1), |sim| async move {
+        alone(sim, || {
+            let mut threads = Vec::new();
+            for n in 0..20 {
+                threads.push((n, thread::spawn(move || n)));
+                thread::sleep(Duration::from_millis(1)); // it ends before the next one begins
+            }
+            drop(threads.drain(10..)); // these are detached after their end
+            for n in 20..30 {
+                threads.push((n, thread::spawn(move || n)));
+            }
+            for (n, thread) in threads {
+                assert_eq!(thread.join().expect("it does not panic"), n);
+            }
+            Ok(())
+        })
+        .await
+    });
+}
+
 #[test]
 fn condition_variables_channels_and_timeouts_work() {
     check(Seed(1), |sim| async move {

@@ -6,6 +6,7 @@ mod files; // what a program finds of files and of other processes
 mod guests; // threads, locks, blocking sockets, runtimes
 mod locks; // locks of C code
 mod identity; // names of threads, what was used
+mod interfaces; // getifaddrs(3), netdevice(7), rtnetlink(7)
 mod names; // names of hosts and services
 mod processes; // a process for each run
 #[cfg(target_arch = "x86_64")]

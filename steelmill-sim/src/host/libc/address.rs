@@ -53,6 +53,10 @@ pub(super) unsafe fn decode(address: *const sockaddr, length: socklen_t) -> Resu
                 }
                 NameFamily::Unix(name.into())
             }
+            libc::AF_NETLINK if length >= size_of::<libc::sockaddr_nl>() => {
+                let inner = address.cast::<libc::sockaddr_nl>().read_unaligned();
+                NameFamily::Netlink { port: inner.nl_pid, groups: inner.nl_groups }
+            }
             _ => NameFamily::Other,
         }
     };
@@ -106,6 +110,19 @@ fn encoded_unix(name: &[u8]) -> (libc::sockaddr_storage, socklen_t) {
     }
 }
 
+/// An address of netlink(7) in C's form, and how long that is.
+fn encoded_netlink(port: u32, groups: u32) -> (libc::sockaddr_storage, socklen_t) {
+    // SAFETY: all zeros are both; a sockaddr_storage is aligned and large enough for every address.
+    unsafe {
+        let mut storage: libc::sockaddr_storage = std::mem::zeroed();
+        let mut address: libc::sockaddr_nl = std::mem::zeroed();
+        address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+        (address.nl_pid, address.nl_groups) = (port, groups);
+        (&raw mut storage).cast::<libc::sockaddr_nl>().write(address);
+        (storage, size_of::<libc::sockaddr_nl>() as socklen_t)
+    }
+}
+
 /// Writes an address where a caller wants it, cut to the room there is (accept(2)).
 ///
 /// # Safety
@@ -117,6 +134,7 @@ pub(super) unsafe fn give(value: &SocketAddress, address: *mut sockaddr, length:
     let (storage, whole) = match value {
         SocketAddress::Internet(address) => encoded(*address),
         SocketAddress::Unix(name) => encoded_unix(name),
+        SocketAddress::Netlink { port, groups } => encoded_netlink(*port, *groups),
     };
     // SAFETY: as the caller says; no more than `length` says is written.
     unsafe {

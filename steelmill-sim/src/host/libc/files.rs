@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use libc::{iovec, size_t, ssize_t};
 use smallvec::SmallVec;
 
-use super::{answer, caller, file_locks, process_of, transfers, when_ready};
+use super::{answer, caller, file_locks, interfaces, process_of, transfers, when_ready};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Buffers, Direction, Errno, FileId, Object, Read};
 use crate::machine::real::real;
@@ -309,6 +309,10 @@ unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_int) ->
         // SAFETY: as ours.
         return unsafe { real!("ioctl", fn(c_int, c_ulong, *mut c_int) -> c_int)(fd, request, argument) };
     };
+    // SAFETY: as ours.
+    if let Some(told) = unsafe { interfaces::control(process, request, argument) } {
+        return answer(told);
+    }
     answer(cluster::with(process.run, |run| {
         let (id, file) = run.descriptors.file(process, fd)?;
         match request {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use libc::{mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timeval};
 
 use super::files::{buffers, open_both, parts, receive, send as send_parts};
-use super::{address, answer, caller, control, process_of, when_ready};
+use super::{address, answer, caller, control, netlink, process_of, when_ready};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Direction, Errno, Object, Sender};
 use crate::machine::net::options::Protocol;
@@ -62,6 +62,7 @@ unsafe extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_in
                 run.open_file(process, Object::Socket(socket), is_nonblocking)
             }));
         }
+        libc::AF_NETLINK => return answer(netlink::open(process, kind, protocol, is_nonblocking)),
         _ => return answer(Err(libc::EAFNOSUPPORT)),
     };
     let protocol = match kind {
@@ -109,8 +110,9 @@ unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t
     };
     // SAFETY: as ours.
     let address = unsafe { address::decode(address, length) };
-    answer(address.and_then(|address| {
-        with_socket(process, fd, |run, socket| run.bind_socket(socket, &address).map(|()| 0))
+    answer(address.and_then(|address| match netlink::bind(process, fd, &address) {
+        Some(bound) => bound,
+        None => with_socket(process, fd, |run, socket| run.bind_socket(socket, &address).map(|()| 0)),
     }))
 }
 
@@ -243,7 +245,11 @@ unsafe extern "C" fn getsockname(fd: c_int, address: *mut sockaddr, length: *mut
             real!("getsockname", fn(c_int, *mut sockaddr, *mut socklen_t) -> c_int)(fd, address, length)
         };
     };
-    answer(with_socket(process, fd, |run, socket| run.socket_local(*socket)).map(|local| {
+    let local = match netlink::local(process, fd) {
+        Some(local) => Ok(local),
+        None => with_socket(process, fd, |run, socket| run.socket_local(*socket)),
+    };
+    answer(local.map(|local| {
         // SAFETY: as ours.
         unsafe { address::give(&local, address, length) };
         0
@@ -412,6 +418,9 @@ fn send_to(
     to: Option<Name>,
     has_credentials: bool,
 ) -> Result<usize, Errno> {
+    if netlink::is_netlink(process, fd) {
+        return send_parts(process, fd, parts, flags); // there is only the kernel to send to
+    }
     let to = with_socket(process, fd, |run, socket| {
         run.bind_before_sending(socket)?;
         to.map(|name| run.target_of(socket, &name)).transpose()
@@ -474,7 +483,10 @@ unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) ->
         .transpose();
     // SAFETY: sendmsg(2): it has so many vectors.
     let mut parts = unsafe { parts(message.msg_iov, message.msg_iovlen) };
-    let is_unix = with_socket(process, fd, |_, socket| Ok(socket.protocol == Protocol::Unix));
+    let is_unix = match netlink::is_netlink(process, fd) {
+        true => Ok(false),
+        false => with_socket(process, fd, |_, socket| Ok(socket.protocol == Protocol::Unix)),
+    };
     // SAFETY: as ours.
     let checked = is_unix.and_then(|is_unix| unsafe { control::check(process, is_unix, message) });
     let sent =
@@ -524,6 +536,7 @@ fn option(process: Process, fd: c_int, level: c_int, name: c_int) -> Result<Valu
     match (level, name) {
         (libc::SOL_SOCKET, libc::SO_RCVTIMEO) => return timeout(Direction::Read),
         (libc::SOL_SOCKET, libc::SO_SNDTIMEO) => return timeout(Direction::Write),
+        _ if netlink::is_netlink(process, fd) => return netlink::option(level, name).map(Value::Int),
         _ => {}
     }
     with_socket(process, fd, |run, socket| {
@@ -648,6 +661,7 @@ unsafe extern "C" fn setsockopt(
                 Ok(0)
             })
         }
+        _ if netlink::is_netlink(process, fd) => netlink::set(process, fd, level, name, number),
         (libc::SOL_SOCKET, libc::SO_LINGER) if has(size_of::<libc::linger>()) => {
             // SAFETY: as checked.
             let linger = unsafe { value.cast::<libc::linger>().read_unaligned() };

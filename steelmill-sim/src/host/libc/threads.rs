@@ -68,10 +68,10 @@ unsafe extern "C" fn pthread_join(thread: ThreadName, result: *mut *mut c_void) 
         return libc::EDEADLK;
     }
     match threads::block_until(|run, waiter| run.join_thread(process.machine, thread, waiter)) {
-        Ok(value) => {
+        Ok(ended) => {
             if !result.is_null() {
-                // SAFETY: pthread_join(3): it is null or valid for a write. The value is what the routine returned.
-                unsafe { result.write(std::ptr::with_exposed_provenance_mut(value)) };
+                // SAFETY: pthread_join(3): it is null or valid for a write.
+                unsafe { result.write(ended.result()) };
             }
             0
         }
@@ -85,8 +85,8 @@ unsafe extern "C" fn pthread_join(thread: ThreadName, result: *mut *mut c_void) 
 unsafe extern "C" fn pthread_detach(thread: ThreadName) -> c_int {
     match caller() {
         Some(process) => {
-            let is_known = cluster::with(process.run, |run| run.detach_thread(process.machine, thread));
-            if is_known { 0 } else { libc::ESRCH }
+            let detached = cluster::with(process.run, |run| run.detach_thread(process.machine, thread));
+            if detached.is_some() { 0 } else { libc::ESRCH }
         }
         // SAFETY: as ours.
         None => unsafe { real!("pthread_detach", fn(ThreadName) -> c_int)(thread) },

@@ -73,6 +73,10 @@ pub(crate) struct Name {
 pub(crate) enum NameFamily {
     Internet(SocketAddr),
     Unix(UnixName),
+    Netlink {
+        port: u32,
+        groups: u32,
+    },
     /// `AF_UNSPEC`.
     Unspecified,
     Other,
@@ -83,6 +87,7 @@ pub(crate) enum NameFamily {
 pub(crate) enum SocketAddress {
     Internet(SocketAddr),
     Unix(UnixName),
+    Netlink { port: u32, groups: u32 },
 }
 
 impl From<Sender> for SocketAddress {
@@ -90,6 +95,7 @@ impl From<Sender> for SocketAddress {
         match sender {
             Sender::Internet(address) => SocketAddress::Internet(address),
             Sender::Unix(name) => SocketAddress::Unix(name),
+            Sender::Netlink { port, groups } => SocketAddress::Netlink { port, groups },
         }
     }
 }
@@ -726,7 +732,7 @@ impl Cluster {
     pub(super) fn tcp_socket_local(&mut self, socket: Socket) -> Result<SocketAddr, Errno> {
         match self.socket_local(socket)? {
             SocketAddress::Internet(address) => Ok(address),
-            SocketAddress::Unix(_) => Err(libc::EINVAL),
+            SocketAddress::Unix(_) | SocketAddress::Netlink { .. } => Err(libc::EINVAL),
         }
     }
 
@@ -975,7 +981,7 @@ impl Cluster {
         let (to, unix) = match to {
             Some(SocketAddress::Internet(address)) => (Some(*address), None),
             Some(SocketAddress::Unix(name)) => (None, Some(name)),
-            None => (None, None),
+            Some(SocketAddress::Netlink { .. }) | None => (None, None),
         };
         match socket.kind {
             Kind::Unix(id) => self.unix_send(id, parts, unix, false),

@@ -5,9 +5,12 @@
 //! dead end the search backtracks to the last choice. A memo of the configurations tried (which operations are placed,
 //! and the state), Lowe's, prevents repeated work.
 //!
-//! An operation with an unknown outcome is *optional*. Two reductions keep the number of configurations small:
+//! An operation with an unknown outcome is *optional*. Three reductions keep the number of configurations small:
 //!
-//! - **A read that is possible now is placed now**, and no alternative is tried: it does not affect later operations.
+//! - **A read that is possible now is placed now**, and no alternative is tried: it does not affect later operations. But an
+//!   optional operation that has to take effect before the read was invoked, and was not used, would come too late then.
+//! - **Equal operations are placed in their order**, by invocation and return: of twenty that overlap, each returning the same,
+//!   one order is tried.
 //! - **A configuration is dominated** if another has the same required operations placed and the same state, but used
 //!   fewer optional ones. Of equal optional operations the earliest is used first. So k unknown writes cost about k
 //!   states, not 2^k sets.
@@ -52,10 +55,15 @@ impl<M: Model> Operation<'_, M> {
         M::is_overwrite(self.op, self.ret)
     }
 
-    /// Whether this operation and one invoked later are interchangeable.
+    /// Whether this operation may always be placed before an equal one that was invoked later. If both must be placed, they can change
+    /// places where it does not return later; if only one is, it can stand for the other where neither ever returned.
     fn is_twin(&self, later: &Self) -> bool {
-        let open = |operation: &Self| operation.returned.is_none() && operation.ret.is_none();
-        open(self) && open(later) && self.op == later.op
+        let is_equal = self.required == later.required && self.op == later.op && self.ret == later.ret;
+        let may_be_first = match self.required {
+            true => self.returned <= later.returned,
+            false => self.returned.is_none() && later.returned.is_none(),
+        };
+        is_equal && may_be_first
     }
 }
 
@@ -111,8 +119,9 @@ struct Search<'a, M: Model> {
     required: Vec<usize>,
     turns: Vec<usize>,
     optional: Vec<usize>,
-    /// For each optional operation the previous interchangeable one.
-    twin: Vec<Option<usize>>,
+    /// For each operation the one before which it need not be placed.
+    required_twin: Vec<Option<usize>>,
+    optional_twin: Vec<Option<usize>>,
     /// Whether an optional operation has a latest point at which it may take effect.
     expires: bool,
     tried: Tried<M>,
@@ -177,14 +186,17 @@ impl<'a, M: Model> Search<'a, M> {
             .partition(|&index| operations[index].required);
         let mut turns: Vec<_> = (0..required.len()).collect();
         turns.sort_by_key(|&number| operations[required[number]].returned);
-        let is_twin =
-            |this: usize, other: usize| operations[optional[other]].is_twin(&operations[optional[this]]);
-        let twin = |this: usize| (0..this).rev().find(|&other| is_twin(this, other));
+        let twins = |numbers: &[usize]| -> Vec<_> {
+            let is_twin =
+                |this: usize, other: &usize| operations[numbers[*other]].is_twin(&operations[numbers[this]]);
+            (0..numbers.len()).map(|this| (0..this).rev().find(|other| is_twin(this, other))).collect()
+        };
         Self {
             operations,
+            required_twin: twins(&required),
             required,
             turns,
-            twin: (0..optional.len()).map(twin).collect(),
+            optional_twin: twins(&optional),
             expires: optional.iter().any(|&index| operations[index].returned.is_some()),
             optional,
             tried: Tried::default(),
@@ -244,7 +256,8 @@ impl<'a, M: Model> Search<'a, M> {
     fn settle(&mut self, node: &mut Node<M>, from: usize) -> Result<bool, OutOfSteps> {
         for &alternative in &node.alternatives {
             let id = OperationId::Required(alternative);
-            if !self.expires && self.operation(id).is_read() && !node.states[from].done.contains(alternative)
+            if self.settles(&node.states[from], self.operation(id))
+                && !node.states[from].done.contains(alternative)
             {
                 let read = self.place(&mut node.states[from], from, id)?;
                 node.states.extend(read);
@@ -254,6 +267,16 @@ impl<'a, M: Model> Search<'a, M> {
             }
         }
         Ok(false)
+    }
+
+    /// Whether an operation is a read that makes no optional operation come too late.
+    fn settles(&self, configuration: &Configuration<M>, operation: Operation<'_, M>) -> bool {
+        let Usage { used, latest } = &configuration.usage;
+        let comes_too_late = |number: usize| {
+            let returned = self.operation(OperationId::Optional(number)).returned;
+            returned.is_some_and(|at| (*latest..operation.invoked).contains(&at)) && !used.contains(number)
+        };
+        operation.is_read() && !(self.expires && (0..self.optional.len()).any(comes_too_late))
     }
 
     /// Applies each alternative operation to the next of the node's states.
@@ -286,11 +309,15 @@ impl<'a, M: Model> Search<'a, M> {
             && operation.is_overwrite();
         !is_useless
             && match id {
-                OperationId::Required(number) => !configuration.done.contains(number),
+                OperationId::Required(number) => {
+                    let twin = self.required_twin[number];
+                    !configuration.done.contains(number)
+                        && twin.is_none_or(|twin| configuration.done.contains(twin))
+                }
                 OperationId::Optional(number) => {
                     let Usage { used, latest } = &configuration.usage;
                     let is_late = operation.returned.is_some_and(|returned| returned < *latest);
-                    let was_deferred = self.twin[number].is_none_or(|twin| used.contains(twin));
+                    let was_deferred = self.optional_twin[number].is_none_or(|twin| used.contains(twin));
                     !used.contains(number) && !is_late && was_deferred
                 }
             }
@@ -309,7 +336,7 @@ impl<'a, M: Model> Search<'a, M> {
             return Ok(None);
         };
         debug_assert!(!operation.is_read() || state == configuration.state, "not a read: {operation:?}");
-        configuration.settled |= operation.is_read() && !self.expires;
+        configuration.settled |= self.settles(configuration, operation);
         let (mut done, mut usage) = (configuration.done.clone(), configuration.usage.clone());
         match id {
             OperationId::Required(number) => done.insert(number),

@@ -34,7 +34,7 @@ pub trait Model: Clone + Eq + Hash + Debug {
     /// An operation that a client invokes. Equal operations have equal effects.
     type Op: PartialEq + Debug;
     /// The reply to an operation.
-    type Ret: Debug;
+    type Ret: PartialEq + Debug;
 
     /// The state after `op`, or `None` if `op` cannot reply `ret` in this state.
     ///
