@@ -19,7 +19,7 @@ use std::marker;
 use linux::files::{Allocation, Call, Flags, Lock, Renaming, Whence};
 use linux::routed::Move::{self, *};
 use linux::step::{Family::*, How, Ip::*, Kind::*, Opt::*, Place::*, Step, Step::*};
-use linux::typed::Act;
+use linux::typed::{Act, Trip};
 
 /// Checks the answers of the simulation, and of Linux if that is wanted.
 fn answers_are<T: Copy + Debug + marker::Send + Sync>(
@@ -1002,5 +1002,408 @@ fn one_syn_more_is_three_seconds() {
         (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 1:nothing"),
         (Wait { millis: 2500 }, "waited"),
         (Wait { millis: 900 }, "waited 1:in+out+rdhup+hup+err@470"),
+    ]);
+}
+
+#[test]
+fn a_refusal_reaches_a_socket_that_is_connected_to_port_0() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Datagram }, "ok 0:out"),
+        (Socket { id: 1, family: V6, kind: Datagram }, "ok 1:out"),
+        (Connect { id: 1, to: Of(0) }, "ok"),
+        (SendTo { id: 1, to: At(Any6, 2), length: 1 }, "1 1:out+err"),
+    ]);
+}
+
+#[test]
+fn a_listener_that_was_not_bound_still_tells_its_port_and_keeps_its_address() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 0 }, "ok 0:nothing"),
+        (Shutdown { id: 0, how: How::Both }, "ok 0:out+hup"),
+        (Local { id: 0 }, "0.0.0.0 e1"),
+        (Socket { id: 1, family: V4, kind: Stream }, "ok 1:out+hup"),
+        (Bind { id: 1, to: At(Loop4, 0) }, "ok"),
+        (Listen { id: 1, backlog: 0 }, "ok 1:nothing"),
+        (Shutdown { id: 1, how: How::Both }, "ok 1:out+hup"),
+        (Local { id: 1 }, "127.0.0.1 e2"),
+        (Listen { id: 1, backlog: 0 }, "ok 1:nothing"),
+        (Local { id: 1 }, "127.0.0.1 e3"),
+    ]);
+}
+
+#[test]
+fn a_datagram_socket_goes_from_an_ipv6_peer_to_an_ipv4_one() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Datagram }, "ok 0:out"),
+        (Bind { id: 0, to: At(Loop6, 1) }, "ok"),
+        (Socket { id: 1, family: V4, kind: Datagram }, "ok 1:out"),
+        (Bind { id: 1, to: At(Loop4, 2) }, "ok"),
+        (Socket { id: 2, family: V6, kind: Datagram }, "ok 2:out"),
+        (Connect { id: 2, to: Of(0) }, "ok"),
+        (Connect { id: 2, to: Of(1) }, "ok"),
+        (Local { id: 2 }, "::1 e1"),
+        (Peer { id: 2 }, "::ffff:127.0.0.1 p2"),
+        (Send { id: 2, length: 10 }, "10 1:in+out"),
+        (Close { id: 1 }, "ok"),
+        // Over IPv4 nothing reaches it, a refusal neither.
+        (Send { id: 2, length: 10 }, "10"),
+    ]);
+}
+
+#[test]
+fn what_has_arrived_stays_when_a_datagram_socket_is_disconnected() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Datagram }, "ok 0:out"),
+        (Bind { id: 0, to: At(Any4, 0) }, "ok"),
+        (Socket { id: 1, family: V4, kind: Datagram }, "ok 1:out"),
+        (SendTo { id: 1, to: Of(0), length: 10 }, "10 0:in+out"),
+        (Connect { id: 0, to: Unspecified }, "ok"),
+        (Local { id: 0 }, "0.0.0.0 0"),
+        (Receive { id: 0, length: 100, peek: false }, "10 44db1823 from 127.0.0.1 e1 0:out"),
+        (Bind { id: 0, to: At(Any4, 2) }, "ok"),
+        (SendTo { id: 1, to: At(Loop4, 2), length: 10 }, "10 0:in+out"),
+    ]);
+}
+
+#[test]
+fn a_socket_that_was_shut_for_writing_before_it_connects_hangs_up_when_it_is_shut_for_reading() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Listen { id: 0, backlog: 8 }, "ok 0:nothing"),
+        (Socket { id: 3, family: V4, kind: Stream }, "ok 3:out+hup"),
+        (Shutdown { id: 3, how: How::Write }, "ENOTCONN"),
+        (Connect { id: 3, to: Of(0) }, "EINPROGRESS 0:in 3:out"),
+        (Accept { id: 0, new: 4 }, "127.0.0.1 e1 0:nothing 4:out"),
+        (Send { id: 3, length: 1 }, "EPIPE"),
+        (Shutdown { id: 3, how: How::Read }, "ok 3:in+out+rdhup+hup"),
+        // There was no FIN until now.
+        (Shutdown { id: 3, how: How::Write }, "ok 4:in+out+rdhup"),
+    ]);
+}
+
+#[test]
+fn no_address_is_no_way_to_an_ipv4_peer_of_an_ipv6_socket() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Datagram }, "ok 0:out"),
+        (Connect { id: 0, to: At(Loop4, 1) }, "ok"),
+        (SendTo { id: 0, to: Unspecified, length: 1 }, "ENETUNREACH"),
+    ]);
+}
+
+#[test]
+fn a_listener_does_not_begin_again_beside_its_connections() {
+    both_answer(&[
+        (Socket { id: 1, family: V4, kind: Stream }, "ok 1:out+hup"),
+        (Bind { id: 1, to: At(Any4, 2) }, "ok"),
+        (Listen { id: 1, backlog: 8 }, "ok 1:nothing"),
+        (Socket { id: 2, family: V4, kind: Stream }, "ok 2:out+hup"),
+        (Connect { id: 2, to: Of(1) }, "EINPROGRESS 1:in 2:out"),
+        (Accept { id: 1, new: 3 }, "127.0.0.1 e1 1:nothing 3:out"),
+        (Shutdown { id: 1, how: How::Read }, "ok 1:out+hup"),
+        (Listen { id: 1, backlog: -1 }, "EADDRINUSE"),
+    ]);
+}
+
+#[test]
+fn the_port_of_a_connection_that_both_have_closed_is_free_while_its_socket_is_open() {
+    both_answer(&[
+        (Socket { id: 0, family: V4, kind: Stream }, "ok 0:out+hup"),
+        (Bind { id: 0, to: At(Second4, 1) }, "ok"),
+        (Listen { id: 0, backlog: 8 }, "ok 0:nothing"),
+        (Socket { id: 1, family: V4, kind: Stream }, "ok 1:out+hup"),
+        (Connect { id: 1, to: At(Second4, 1) }, "EINPROGRESS 0:in 1:out"),
+        (Accept { id: 0, new: 2 }, "127.0.0.1 e1 0:nothing 2:out"),
+        (Close { id: 0 }, "ok"),
+        (Close { id: 1 }, "ok 2:in+out+rdhup"),
+        (Shutdown { id: 2, how: How::Write }, "ok 2:in+out+rdhup+hup"),
+        (Socket { id: 5, family: V4, kind: Stream }, "ok 5:out+hup"),
+        (Bind { id: 5, to: At(Second4, 1) }, "ok"),
+    ]);
+}
+
+/// Ten segments of the MTU less 72 bytes, and a tail loss probe.
+#[test]
+fn a_segment_over_ipv6_has_less_room() {
+    hosts_answer(&[
+        (On { host: 1, step: Socket { id: 0, family: V6, kind: Stream } }, "ok 0:out+hup"),
+        (On { host: 1, step: Listen { id: 0, backlog: 8 } }, "ok 0:nothing"),
+        (On { host: 0, step: Socket { id: 1, family: V6, kind: Stream } }, "ok 1:out+hup"),
+        (On { host: 0, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
+        (Cut { from: 1, to: 0 }, "ok"),
+        (On { host: 1, step: Accept { id: 0, new: 3 } }, "fd00::2 e1 0:nothing 3:out"),
+        (On { host: 0, step: Send { id: 1, length: 30_000 } }, "30000 3:in+out"),
+        (On { host: 1, step: Available { id: 3 } }, "15708"),
+    ]);
+}
+
+/// Timeouts end 0.4, 0.8 and 1.6 s after the FIN. The second one has begun when the user timeout is set.
+#[test]
+fn a_user_timeout_that_is_set_late_counts_at_the_end_of_the_next_timeout() {
+    a_listener_and_a_socket_answer(&[
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
+        (Cut { from: 1, to: 0 }, "ok"),
+        (On { host: 1, step: Shutdown { id: 1, how: How::Write } }, "ok"),
+        (Wait { millis: 900 }, "waited"),
+        (On { host: 1, step: Set { id: 1, option: UserTimeout, value: 1000 } }, "ok"),
+        (Wait { millis: 1000 }, "waited 1:in+out+rdhup+hup+err@640"),
+    ]);
+}
+
+#[test]
+fn a_user_timeout_counts_after_a_reset_that_was_lost() {
+    a_listener_and_a_socket_answer(&[
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
+        (On { host: 1, step: Shutdown { id: 1, how: How::Both } }, "ok 1:in+out+rdhup+hup"),
+        (Cut { from: 1, to: 0 }, "ok"),
+        (On { host: 0, step: Accept { id: 0, new: 2 } }, "10.0.0.3 e1 0:nothing 2:in+out+rdhup"),
+        (On { host: 0, step: Set { id: 2, option: UserTimeout, value: 300 } }, "ok"),
+        (On { host: 0, step: Send { id: 2, length: 100 } }, "100 1:in+out+rdhup+hup+err"),
+        (Wait { millis: 1700 }, "waited 2:in+out+rdhup+hup+err@670"),
+    ]);
+}
+
+/// Its peer has sent a FIN all the while, and sends it again after the heal.
+#[test]
+fn nothing_arrives_at_a_socket_that_has_timed_out() {
+    a_listener_and_a_socket_answer(&[
+        (On { host: 1, step: Set { id: 1, option: UserTimeout, value: 300 } }, "ok"),
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
+        (On { host: 0, step: Accept { id: 0, new: 2 } }, "10.0.0.3 e1 0:nothing 2:out"),
+        (Cut { from: 0, to: 1 }, "ok"),
+        (On { host: 1, step: Shutdown { id: 1, how: How::Write } }, "ok 2:in+out+rdhup"),
+        (On { host: 0, step: Shutdown { id: 2, how: How::Both } }, "ok 2:in+out+rdhup+hup"),
+        (Wait { millis: 1100 }, "waited 1:in+out+rdhup+hup+err@650"),
+        (Heal { from: 0, to: 1 }, "ok"),
+        (Wait { millis: 900 }, "waited 2:in+out+rdhup+hup+err@480"),
+        (On { host: 1, step: Receive { id: 1, length: 10, peek: false } }, "ETIMEDOUT 1:in+out+rdhup+hup"),
+    ]);
+}
+
+#[test]
+fn a_handshake_ends_with_its_listener() {
+    a_listener_and_a_socket_answer(&[
+        (Cut { from: 0, to: 1 }, "ok"),
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 1:nothing"),
+        (On { host: 0, step: Close { id: 0 } }, "ok"),
+        (Heal { from: 0, to: 1 }, "ok"),
+        (Wait { millis: 1200 }, "waited 1:in+out+rdhup+hup+err@910"),
+        (On { host: 1, step: Get { id: 1, option: Error } }, "ECONNREFUSED 1:in+out+rdhup+hup"),
+    ]);
+}
+
+/// It is sent again after 0.2, 0.4, 0.8 and 1.6 s; the calls after the first one send nothing.
+#[test]
+fn a_fin_that_was_lost_waits_for_its_timer() {
+    a_listener_and_a_socket_answer(&[
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
+        (On { host: 0, step: Accept { id: 0, new: 2 } }, "10.0.0.3 e1 0:nothing 2:out"),
+        (Cut { from: 1, to: 0 }, "ok"),
+        (On { host: 1, step: Shutdown { id: 1, how: How::Write } }, "ok"),
+        (On { host: 1, step: Shutdown { id: 1, how: How::Write } }, "ok"),
+        (On { host: 1, step: Close { id: 1 } }, "ok"),
+        (Wait { millis: 900 }, "waited"),
+        (Heal { from: 1, to: 0 }, "ok"),
+        (Wait { millis: 900 }, "waited 2:in+out+rdhup@580"),
+    ]);
+}
+
+#[test]
+fn shutting_down_a_datagram_socket_outlasts_its_connection() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Datagram }, "ok 0:out"),
+        (Shutdown { id: 0, how: How::Read }, "ENOTCONN 0:in+out+rdhup"),
+        (Connect { id: 0, to: Unspecified }, "ok"),
+    ]);
+}
+
+#[test]
+fn a_port_that_was_chosen_after_a_failed_connect_stays() {
+    both_answer(&[
+        (Socket { id: 1, family: V6, kind: Stream }, "ok 1:out+hup"),
+        (Connect { id: 1, to: At(Loop6, 0) }, "EINPROGRESS 1:in+out+rdhup+hup+err"),
+        (Bind { id: 1, to: At(Loop6, 0) }, "ok"),
+        (Bind { id: 1, to: At(Own6, 2) }, "EINVAL"),
+    ]);
+}
+
+/// 5,000 bytes are four segments, so the window is one of 14, and a tail loss probe is one more.
+#[test]
+fn the_window_grows_by_segments_whole_or_not() {
+    a_listener_and_a_socket_answer(&[
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
+        (On { host: 0, step: Accept { id: 0, new: 2 } }, "10.0.0.3 e1 0:nothing 2:out"),
+        (On { host: 1, step: Send { id: 1, length: 5000 } }, "5000 2:in+out"),
+        (Cut { from: 0, to: 1 }, "ok"),
+        (On { host: 1, step: Send { id: 1, length: 30_000 } }, "30000"),
+        (On { host: 0, step: Available { id: 2 } }, "26720"),
+    ]);
+}
+
+/// Has socket 1 on host 1 probe for its peer after a second, and give up after `count` probes.
+fn probing(count: i32) -> [(Move, &'static str); 4] {
+    let set = |option, value| (On { host: 1, step: Set { id: 1, option, value } }, "ok");
+    [set(KeepAlive, 1), set(KeepIdle, 1), set(KeepInterval, 1), set(KeepCount, count)]
+}
+
+/// A probe one second after the handshake, and the end a second after that.
+#[test]
+fn a_peer_that_vanished_in_silence_is_found_by_probes() {
+    let begin = [(On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out")];
+    let end = [
+        (Cut { from: 0, to: 1 }, "ok"),
+        (Wait { millis: 2500 }, "waited 1:in+out+rdhup+hup+err@1820"),
+        (On { host: 1, step: Receive { id: 1, length: 10, peek: false } }, "ETIMEDOUT 1:in+out+rdhup+hup"),
+    ];
+    a_listener_and_a_socket_answer(&[&begin[..], &probing(1), &end].concat());
+}
+
+/// The first probe, one second after the handshake, is lost; the second one is answered.
+#[test]
+fn a_probe_that_is_answered_keeps_a_connection() {
+    let begin = [(On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out")];
+    let end = [
+        (Cut { from: 1, to: 0 }, "ok"),
+        (Wait { millis: 1500 }, "waited"),
+        (Heal { from: 1, to: 0 }, "ok"),
+        (Wait { millis: 2500 }, "waited"),
+        (On { host: 1, step: Send { id: 1, length: 10 } }, "10"),
+    ];
+    a_listener_and_a_socket_answer(&[&begin[..], &probing(2), &end].concat());
+}
+
+/// The reset of a closing peer was lost, and so it answers the probe one second after the handshake with another.
+#[test]
+fn a_peer_without_the_connection_answers_a_probe_with_a_reset() {
+    let begin = [
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
+        (On { host: 0, step: Accept { id: 0, new: 2 } }, "10.0.0.3 e1 0:nothing 2:out"),
+        (On { host: 0, step: Set { id: 2, option: Linger, value: 0 } }, "ok"),
+    ];
+    let end = [
+        (Cut { from: 0, to: 1 }, "ok"),
+        (On { host: 0, step: Close { id: 2 } }, "ok"),
+        (Heal { from: 0, to: 1 }, "ok"),
+        (Wait { millis: 1500 }, "waited 1:in+out+rdhup+hup+err@700"),
+        (On { host: 1, step: Receive { id: 1, length: 10, peek: false } }, "ECONNRESET 1:in+out+rdhup+hup"),
+    ];
+    a_listener_and_a_socket_answer(&[&begin[..], &probing(9), &end].concat());
+}
+
+/// In place of a number of probes, and after one at least.
+#[test]
+fn a_user_timeout_ends_probes() {
+    let begin = [
+        (On { host: 1, step: Set { id: 1, option: UserTimeout, value: 1500 } }, "ok"),
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
+    ];
+    let end = [
+        (Cut { from: 0, to: 1 }, "ok"),
+        (Wait { millis: 2500 }, "waited 1:in+out+rdhup+hup+err@1820"),
+        (On { host: 1, step: Get { id: 1, option: Error } }, "ETIMEDOUT 1:in+out+rdhup+hup"),
+    ];
+    a_listener_and_a_socket_answer(&[&begin[..], &probing(9), &end].concat());
+}
+
+/// The idle time counts from then on when SO_KEEPALIVE is set, and from the last sign of the peer when it is changed: the probe is sent
+/// at once then.
+#[test]
+fn probes_begin_when_the_option_is_set() {
+    let set = |option, value| (On { host: 1, step: Set { id: 1, option, value } }, "ok");
+    let connect = (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out");
+    let (cut, wait) = ((Cut { from: 0, to: 1 }, "ok"), (Wait { millis: 1500 }, "waited"));
+    let counts = [set(KeepInterval, 1), set(KeepCount, 1)];
+    let late = [connect, set(KeepIdle, 1), cut, wait, set(KeepAlive, 1)];
+    let end = [(Wait { millis: 2500 }, "waited 1:in+out+rdhup+hup+err@1970")];
+    a_listener_and_a_socket_answer(&[&counts[..], &late, &end].concat());
+    let changed = [set(KeepAlive, 1), connect, cut, wait, set(KeepIdle, 1)];
+    let end = [(Wait { millis: 2500 }, "waited 1:in+out+rdhup+hup+err@970")];
+    a_listener_and_a_socket_answer(&[&counts[..], &changed, &end].concat());
+}
+
+#[test]
+fn an_accepted_connection_keeps_its_address_when_it_is_dissolved_if_its_listener_was_given_one() {
+    both_answer(&[
+        (Socket { id: 3, family: V4, kind: Stream }, "ok 3:out+hup"),
+        (Bind { id: 3, to: At(Own4, 1) }, "ok"),
+        (Listen { id: 3, backlog: 8 }, "ok 3:nothing"),
+        (Socket { id: 4, family: V4, kind: Stream }, "ok 4:out+hup"),
+        (Connect { id: 4, to: Of(3) }, "EINPROGRESS 3:in 4:out"),
+        (Accept { id: 3, new: 5 }, "own4 e1 3:nothing 5:out"),
+        (Connect { id: 5, to: Unspecified }, "ok 4:in+out+rdhup+hup+err 5:out+hup+err"),
+        (Local { id: 5 }, "own4 p1"),
+    ]);
+}
+
+#[test]
+fn a_port_that_was_chosen_goes_with_a_connect_that_fails() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Stream }, "ok 0:out+hup"),
+        (Socket { id: 5, family: V6, kind: Stream }, "ok 5:out+hup"),
+        (Bind { id: 5, to: At(Loop6, 0) }, "ok"),
+        (Connect { id: 5, to: Of(0) }, "EINPROGRESS 5:in+out+rdhup+hup+err"),
+        (Set { id: 5, option: OnlyV6, value: 1 }, "ok"),
+    ]);
+}
+
+#[test]
+fn a_connection_that_was_closed_first_keeps_its_port_from_its_own_socket() {
+    both_answer(&[
+        (Socket { id: 1, family: V4, kind: Stream }, "ok 1:out+hup"),
+        (Bind { id: 1, to: At(Any4, 1) }, "ok"),
+        (Listen { id: 1, backlog: 1 }, "ok 1:nothing"),
+        (Socket { id: 2, family: V4, kind: Stream }, "ok 2:out+hup"),
+        (Connect { id: 2, to: Of(1) }, "EINPROGRESS 1:in 2:out"),
+        (Accept { id: 1, new: 3 }, "127.0.0.1 e1 1:nothing 3:out"),
+        (Close { id: 1 }, "ok"),
+        (Shutdown { id: 3, how: How::Write }, "ok 2:in+out+rdhup"),
+        (Close { id: 2 }, "ok 3:in+out+rdhup+hup"),
+        (Bind { id: 3, to: At(Loop4, 1) }, "EADDRINUSE"),
+    ]);
+}
+
+/// The way is open again when the timer of the only probe ends, but no other is sent. Its reset arrives.
+#[test]
+fn the_last_probe_counts_though_another_would_be_answered() {
+    let begin = [
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
+        (On { host: 0, step: Accept { id: 0, new: 2 } }, "10.0.0.3 e1 0:nothing 2:out"),
+    ];
+    let end = [
+        (Cut { from: 1, to: 0 }, "ok"),
+        (Wait { millis: 1300 }, "waited"),
+        (Heal { from: 1, to: 0 }, "ok"),
+        (Wait { millis: 1200 }, "waited 1:in+out+rdhup+hup+err@460 2:in+out+rdhup+hup+err@460"),
+        (On { host: 0, step: Get { id: 2, option: Error } }, "ECONNRESET 2:in+out+rdhup+hup"),
+    ];
+    a_listener_and_a_socket_answer(&[&begin[..], &probing(1), &end].concat());
+}
+
+/// Typed sockets on several hosts.
+fn typed_sockets_on_hosts_answer(transcript: &[(Trip, &str)]) {
+    use linux::routed::{real, simulated};
+    answers_are(transcript, simulated::typed_answers, real::typed_answers, || {
+        real::enter().unwrap();
+        true
+    });
+}
+
+#[test]
+fn typed_sockets_behind_a_cut_wait_until_it_heals() {
+    let on = |host, act| Trip::On { host, act };
+    let (cut, heal) = (Trip::Cut { from: 1, to: 0 }, Trip::Heal { from: 1, to: 0 });
+    typed_sockets_on_hosts_answer(&[
+        (on(0, Act::Bind { id: 0, ip: Any4, port: 0 }), "ok"),
+        (on(1, Act::Connect { id: 1, to: 0 }), "ok"),
+        (on(0, Act::Accept { id: 0, new: 2 }), "10.0.0.3 p1"),
+        (cut, "ok"),
+        (on(1, Act::Write { id: 1, length: 100 }), "100"),
+        (on(0, Act::Read { id: 2, length: 1000 }), "waits"),
+        (heal, "ok"),
+        (Trip::Wait { millis: 900 }, "waited"),
+        (on(0, Act::Read { id: 2, length: 1000 }), "100 18953"),
+        (on(0, Act::ZeroLinger { id: 2 }), "ok"),
+        (on(0, Act::Drop { id: 2 }), "ok"),
+        (on(1, Act::Read { id: 1, length: 1000 }), "ConnectionReset Some(104)"),
     ]);
 }

@@ -750,3 +750,91 @@ fn a_reset_after_the_peers_end_is_a_broken_pipe() {
         Ok(())
     });
 }
+
+/// The defaults of tcp(7): probes begin after two hours, and nine are sent, 75 s apart.
+const KEEP_IDLE: u64 = 7200;
+const KEEP_PROBES: u64 = 9 * 75;
+
+/// As [`pair`], but the connector probes for its peer.
+async fn probing_pair(sim: Sim) -> Result<Pair> {
+    sim.set_latency(MILLI..=MILLI);
+    let (a, b) = (sim.client("a"), sim.client("b"));
+    let listener = b.network().bind("0.0.0.0:7").await?;
+    let socket = a.network().tcp_socket_v4()?;
+    socket.set_keepalive(true)?;
+    let near = socket.connect((b.address(), 7).into()).await?;
+    let (far, _) = listener.accept().await?;
+    Ok(Pair { sim, a, b, listener, near, far })
+}
+
+/// When a read of the connector ends, in seconds from now, and how.
+async fn end_of_read(pair: &mut Pair) -> (u64, ErrorKind) {
+    let begun = pair.sim.elapsed();
+    let error = pair.near.read(&mut [0; 8]).await.expect_err("the connection ends");
+    ((pair.sim.elapsed() - begun + 10 * MILLI).as_secs(), error.kind())
+}
+
+#[test]
+fn keepalive_finds_a_peer_that_has_vanished() {
+    check(Seed(1), |sim| async move {
+        let mut pair = probing_pair(sim).await?;
+        pair.b.power_loss();
+        assert_eq!(end_of_read(&mut pair).await, (KEEP_IDLE + KEEP_PROBES, ErrorKind::TimedOut));
+        Ok(())
+    });
+}
+
+/// The probes until then were answered, every two hours.
+#[test]
+fn keepalive_keeps_its_times_while_the_peer_is_there() {
+    check(Seed(1), |sim| async move {
+        let mut pair = probing_pair(sim).await?;
+        sleep(sim, 3 * KEEP_IDLE + 100).await;
+        let _cut = sim.partition_one_way(&pair.b, &pair.a);
+        assert_eq!(end_of_read(&mut pair).await, (KEEP_IDLE - 100 + KEEP_PROBES, ErrorKind::TimedOut));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_peer_that_was_rebooted_answers_a_probe_with_a_reset() {
+    check(Seed(1), |sim| async move {
+        let mut pair = probing_pair(sim).await?;
+        pair.b.power_loss();
+        sleep(sim, KEEP_IDLE + 100).await;
+        pair.b.restart().await?;
+        // The probe at 7200 s found nobody, and that after 75 s; the next one comes after 75 s more.
+        assert_eq!(end_of_read(&mut pair).await, (50, ErrorKind::ConnectionReset));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_probe_after_a_heal_keeps_the_connection() {
+    check(Seed(1), |sim| async move {
+        let Pair { a, b, mut near, mut far, .. } = probing_pair(sim).await?;
+        let cut = sim.partition(&a, &b);
+        sleep(sim, KEEP_IDLE + KEEP_PROBES - 10).await;
+        drop(cut);
+        sleep(sim, 5 * KEEP_IDLE).await;
+        near.write_all(b"still here").await?;
+        assert_eq!(far.read(&mut [0; 100]).await?, 10);
+        Ok(())
+    });
+}
+
+/// Its peer vanished, which only a probe would have told.
+#[test]
+fn without_keepalive_nobody_finds_out() {
+    check(Seed(1), |sim| async move {
+        let mut pair = pair(sim).await?;
+        pair.b.power_loss();
+        let found = tokio::select! {
+            biased;
+            end = end_of_read(&mut pair) => Some(end),
+            () = sim.clock().sleep(Duration::from_secs(10 * KEEP_IDLE)) => None,
+        };
+        assert_eq!(found, None);
+        Ok(())
+    });
+}

@@ -143,10 +143,6 @@ impl Course {
             Step::Listen { id, backlog } => done(calls::listen(self.socket(id)?, backlog)),
             Step::Connect { id, to } => {
                 let (fd, to) = (self.socket(id)?, self.address(to)?);
-                // The kernel's own state contradicts itself then.
-                if is_from_v6_to_v4(fd, &to) {
-                    return None;
-                }
                 done(calls::connect(fd, &to))
             }
             Step::Accept { id, new } => calls::accept(self.socket(id)?).map(|(fd, peer)| {
@@ -369,17 +365,6 @@ fn from_elsewhere(host: Host, address: Address) -> Address {
         }
         other => other,
     }
-}
-
-/// Whether a datagram socket that is connected over IPv6 is to be connected over IPv4.
-fn is_from_v6_to_v4(fd: &OwnedFd, to: &Address) -> bool {
-    let is_v4 = |address: &Address| match address {
-        Address::Internet(address) => address.ip().to_canonical().is_ipv4(),
-        _ => false,
-    };
-    let kind = calls::get::<i32>(fd, libc::SOL_SOCKET, libc::SO_TYPE);
-    let peer = calls::peer(fd).ok().flatten();
-    kind == Ok(libc::SOCK_DGRAM) && is_v4(to) && peer.is_some_and(|peer| !is_v4(&peer))
 }
 
 /// Receives a message, or bytes of a stream that one process sent in as many calls as short reads take.

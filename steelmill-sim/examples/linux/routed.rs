@@ -38,6 +38,9 @@ pub(crate) const HOSTS: u8 = 4;
 /// How long a call has to take effect.
 pub(crate) const TICK: Duration = Duration::from_millis(30);
 
+/// How long an operation on typed sockets may wait, and what it has sent has to arrive.
+pub(crate) const MOMENT: Duration = Duration::from_millis(40);
+
 /// When each move begins, and when the last one ends. Calls have a tick each, and waits are so many milliseconds longer.
 fn times(moves: &[Move], tick: Duration, longer: i64) -> Vec<Duration> {
     let mut at = tick;

@@ -2,12 +2,16 @@
 //!
 //! Each operation may wait for a moment; what is not done by then "waits", and is dropped. So a program needs no tasks, and is
 //! compared by what each operation gives: a value, or an error's kind and number.
+//!
+//! On several hosts ([`Trip`]) a router forwards, and drops at times, as in [`routed`](super::routed). What comes of a timer is compared where it
+//! does not hang on a moment.
 
 use std::collections::BTreeMap;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::carry_out::Host;
 use super::step::Ip;
 
 /// An operation on the thing with a number; without one it does nothing.
@@ -57,6 +61,19 @@ pub(crate) enum Act {
     ConnectSocket { id: u8, to: u8 },
     /// Drops it.
     Drop { id: u8 },
+}
+
+/// What a program on several hosts consists of. A thing is used on the host on which it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trip {
+    /// An operation on a host.
+    On { host: u8, act: Act },
+    /// From now on the router drops what goes from one host to another.
+    Cut { from: u8, to: u8 },
+    /// No longer.
+    Heal { from: u8, to: u8 },
+    /// Nothing is done for so long.
+    Wait { millis: u16 },
 }
 
 /// Options of a `TcpSocket`.
@@ -166,15 +183,153 @@ fn draw_sockets(rng: &mut StdRng, acts: &mut Vec<Act>, first: u8) {
     }
 }
 
-/// Ports by the order in which they were seen: they differ from run to run.
+/// Drawing a program on several hosts.
+struct Drawing {
+    rng: StdRng,
+    hosts: u8,
+    trips: Vec<Trip>,
+    /// Where things are, by number.
+    homes: Vec<u8>,
+    cuts: Vec<(u8, u8)>,
+}
+
+/// The program of a seed on several hosts.
+pub(crate) fn draw_on_hosts(seed: u64) -> Vec<Trip> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let hosts = rng.random_range(2..=3);
+    let mut drawing = Drawing { rng, hosts, trips: Vec::new(), homes: Vec::new(), cuts: Vec::new() };
+    for _ in 0..drawing.rng.random_range(1..=2) {
+        drawing.scene();
+    }
+    for _ in 0..drawing.rng.random_range(3..=12) {
+        drawing.one();
+    }
+    drawing.heal();
+    drawing.trips.push(Trip::Wait { millis: 900 });
+    for id in 0..drawing.homes.len() as u8 {
+        drawing.on(id, Act::Read { id, length: 40_000 });
+    }
+    drawing.trips
+}
+
+impl Drawing {
+    fn chance(&mut self, one_in: u32) -> bool {
+        self.rng.random_range(0..one_in) == 0
+    }
+
+    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.rng.random_range(0..choices.len())]
+    }
+
+    fn make(&mut self, host: u8) -> u8 {
+        self.homes.push(host);
+        self.homes.len() as u8 - 1
+    }
+
+    /// An operation on a thing, where that is.
+    fn on(&mut self, id: u8, act: Act) {
+        let host = self.homes[usize::from(id)];
+        self.trips.push(Trip::On { host, act });
+    }
+
+    /// Two things on two hosts: a listener and a stream, with the stream's other end, or two UDP sockets.
+    fn scene(&mut self) {
+        let server = self.rng.random_range(0..self.hosts);
+        let client = (server + self.rng.random_range(1..self.hosts)) % self.hosts;
+        let ip = self.of(&[Ip::Any4, Ip::Own4, Ip::Any6, Ip::Own6]);
+        let (first, second, port) = (self.make(server), self.make(client), self.rng.random_range(0..2));
+        if self.chance(4) {
+            let any = if matches!(ip, Ip::Any4 | Ip::Own4) { Ip::Any4 } else { Ip::Any6 };
+            self.on(first, Act::BindUdp { id: first, ip, port });
+            self.on(second, Act::BindUdp { id: second, ip: any, port: 0 });
+            return self.on(second, Act::Associate { id: second, to: first });
+        }
+        self.on(first, Act::Bind { id: first, ip, port });
+        if self.chance(8) {
+            self.cut(server, client);
+        }
+        if self.chance(4) {
+            let is_ipv6 = matches!(ip, Ip::Any6 | Ip::Own6);
+            self.on(second, Act::Socket { id: second, is_ipv6 });
+            let option = self.of(&[Setting::KeepAlive, Setting::NoDelay, Setting::ZeroLinger]);
+            self.on(second, Act::Set { id: second, option, value: 1 });
+            self.on(second, Act::ConnectSocket { id: second, to: first });
+        } else {
+            self.on(second, Act::Connect { id: second, to: first });
+        }
+        let new = self.make(server);
+        self.on(first, Act::Accept { id: first, new });
+    }
+
+    fn one(&mut self) {
+        let all = self.homes.len() as u8;
+        let (id, to) = (self.rng.random_range(0..all), self.rng.random_range(0..all));
+        let length = self.of(&[1, 10, 100, 5_000, 30_000]);
+        match self.rng.random_range(0..30) {
+            0..=6 => self.on(id, Act::Write { id, length }),
+            7..=10 => self.on(id, Act::Read { id, length }),
+            11 => self.on(id, Act::TryRead { id, length }),
+            12 => self.on(id, Act::Peek { id }),
+            13 => self.on(id, Act::SendTo { id, to, length }),
+            14..=15 => self.on(id, Act::Shutdown { id }),
+            16 => self.on(id, Act::ZeroLinger { id }),
+            17 => self.on(id, Act::TakeError { id }),
+            18 => self.on(id, Act::Peer { id }),
+            19..=20 => self.on(id, Act::Drop { id }),
+            21..=24 => {
+                let from = self.rng.random_range(0..self.hosts);
+                self.cut(from, (from + 1) % self.hosts);
+            }
+            25..=26 => self.heal(),
+            _ => {
+                let millis = self.of(&[100, 300, 700, 1_100]);
+                self.trips.push(Trip::Wait { millis });
+            }
+        }
+    }
+
+    /// Cuts one direction or both.
+    fn cut(&mut self, one: u8, other: u8) {
+        for (from, to) in self.of(&[&[(0, 1)][..], &[(1, 0)], &[(0, 1), (1, 0)]]).iter().copied() {
+            let (from, to) = ([one, other][from], [one, other][to]);
+            self.trips.push(Trip::Cut { from, to });
+            self.cuts.push((from, to));
+        }
+    }
+
+    fn heal(&mut self) {
+        for (from, to) in std::mem::take(&mut self.cuts) {
+            self.trips.push(Trip::Heal { from, to });
+        }
+    }
+}
+
+/// Ports by the order in which they were seen: they differ from run to run. On several hosts one number is of several ports.
 #[derive(Default)]
-pub(crate) struct Ports(BTreeMap<(bool, u16), usize>);
+pub(crate) struct Ports {
+    seen: BTreeMap<(bool, Option<std::net::IpAddr>, u16), usize>,
+    has_hosts: bool,
+}
 
 impl Ports {
     pub(crate) fn text(&mut self, is_udp: bool, address: std::net::SocketAddr) -> String {
-        let next = self.0.len() + 1;
-        format!("{} p{}", address.ip(), self.0.entry((is_udp, address.port())).or_insert(next))
+        let next = self.seen.len() + 1;
+        let key = (is_udp, self.has_hosts.then_some(address.ip()), address.port());
+        format!("{} p{}", address.ip(), self.seen.entry(key).or_insert(next))
     }
+}
+
+/// The address of a thing, as it is to be used on another host: that of its own host, if it has none.
+pub(crate) fn seen_from(
+    at: Option<&Host>,
+    host: Host,
+    address: Option<std::net::SocketAddr>,
+) -> Option<std::net::SocketAddr> {
+    let mut address = address?;
+    if let Some(at) = at.filter(|at| at.own4 != host.own4 && address.ip().is_unspecified()) {
+        address.set_ip(if address.is_ipv4() { at.own4.into() } else { at.own6.into() });
+    }
+    Some(address)
 }
 
 /// Defines `answers` for the types of a world, which the module it is used in has to name.
@@ -184,12 +339,13 @@ macro_rules! typed_world {
         use std::future::Future;
         use std::io;
         use std::net::SocketAddr;
+        use std::time::Duration;
 
         use futures::future::{Either, select};
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
         use super::super::carry_out::Host;
-        use super::{Act, Ports, Setting};
+        use super::{Act, Ports, Setting, Trip, seen_from};
 
         enum Thing {
             Listener(TcpListener),
@@ -229,11 +385,64 @@ macro_rules! typed_world {
             host: Host,
             moment: impl Fn() -> M,
         ) -> Vec<String> {
-            let mut things = BTreeMap::new();
-            let mut ports = Ports::default();
+            let mut course = Course::default();
             let mut answers = Vec::new();
             for act in acts {
-                let done = Box::pin(perform(network, &mut things, &mut ports, *act, host));
+                answers.push(course.answer(network, *act, host, &moment).await);
+            }
+            answers
+        }
+
+        /// The answers of this world on several hosts. `router` is told what is next.
+        pub(crate) async fn answers_on_hosts<M: Future<Output = ()>>(
+            networks: &[Network],
+            hosts: &[Host],
+            trips: &[Trip],
+            moment: impl Fn(Duration) -> M,
+            mut router: impl FnMut(Trip),
+            length: Duration,
+        ) -> Vec<String> {
+            let mut course =
+                Course { ports: Ports { has_hosts: true, ..Ports::default() }, ..Course::default() };
+            let mut answers = Vec::new();
+            for trip in trips {
+                router(*trip);
+                answers.push(match *trip {
+                    Trip::On { host, act } => {
+                        let (network, host) = (&networks[usize::from(host)], hosts[usize::from(host)]);
+                        course.answer(network, act, host, &|| moment(length)).await
+                    }
+                    Trip::Cut { .. } | Trip::Heal { .. } => {
+                        moment(length).await;
+                        "ok".into()
+                    }
+                    Trip::Wait { millis } => {
+                        moment(Duration::from_millis(millis.into())).await;
+                        "waited".into()
+                    }
+                });
+            }
+            answers
+        }
+
+        /// A program in the middle of its operations.
+        #[derive(Default)]
+        struct Course {
+            things: BTreeMap<u8, Thing>,
+            homes: BTreeMap<u8, Host>,
+            ports: Ports,
+        }
+
+        impl Course {
+            async fn answer<M: Future<Output = ()>>(
+                &mut self,
+                network: &Network,
+                act: Act,
+                host: Host,
+                moment: &impl Fn() -> M,
+            ) -> String {
+                let Self { things, homes, ports } = self;
+                let done = Box::pin(perform(network, things, homes, ports, act, host));
                 let answer = match select(done, Box::pin(moment())).await {
                     Either::Left((Some(Ok(answer)), _)) => answer,
                     Either::Left((Some(Err(error)), _)) => {
@@ -242,16 +451,20 @@ macro_rules! typed_world {
                     Either::Left((None, _)) => "nothing".into(),
                     Either::Right(_) => "waits".into(),
                 };
+                homes.retain(|id, _| things.contains_key(id));
+                things.keys().for_each(|id| {
+                    homes.entry(*id).or_insert(host);
+                });
                 // What it has sent arrives.
                 moment().await;
-                answers.push(answer);
+                answer
             }
-            answers
         }
 
         async fn perform(
             network: &Network,
             things: &mut BTreeMap<u8, Thing>,
+            homes: &BTreeMap<u8, Host>,
             ports: &mut Ports,
             act: Act,
             host: Host,
@@ -276,7 +489,7 @@ macro_rules! typed_world {
                     "ok".into()
                 }),
                 Act::Connect { id, to } => {
-                    let to = local(things.get(&to))?;
+                    let to = seen_from(homes.get(&to), host, local(things.get(&to)))?;
                     network.connect(to).await.map(|stream| {
                         things.insert(id, Thing::Stream(stream));
                         "ok".into()
@@ -331,12 +544,12 @@ macro_rules! typed_world {
                     }
                 }
                 Act::SendTo { id, to, length } => {
-                    let to = local(things.get(&to))?;
+                    let to = seen_from(homes.get(&to), host, local(things.get(&to)))?;
                     let Thing::Udp(socket) = things.get(&id)? else { return None };
                     socket.send_to(&bytes(length), to).await.map(|n| n.to_string())
                 }
                 Act::Associate { id, to } => {
-                    let to = local(things.get(&to))?;
+                    let to = seen_from(homes.get(&to), host, local(things.get(&to)))?;
                     let Thing::Udp(socket) = things.get(&id)? else { return None };
                     socket.connect(to).await.map(|()| "ok".into())
                 }
@@ -392,7 +605,7 @@ macro_rules! typed_world {
                     })
                 }
                 Act::ConnectSocket { id, to } => {
-                    let to = local(things.get(&to))?;
+                    let to = seen_from(homes.get(&to), host, local(things.get(&to)))?;
                     let Some(Thing::Socket(socket)) = things.remove(&id) else { return None };
                     socket.connect(to).await.map(|stream| {
                         things.insert(id, Thing::Stream(stream));

@@ -91,6 +91,8 @@ pub(crate) enum Event {
     Reset(ConnectionId, Side),
     Datagram(u32),
     Unreachable(SocketId),
+    /// The side's keepalive timer, which is to end at that time.
+    Keepalive(ConnectionId, Side, Nanos),
 }
 
 pub(crate) fn handle(run: &mut Cluster, event: Event) {
@@ -114,6 +116,7 @@ pub(crate) fn handle(run: &mut Cluster, event: Event) {
         Event::Retransmit(id, side) => run.retransmit(id, side),
         Event::RetriesExhausted(id, side, since) => run.retries_exhausted(id, side, since),
         Event::Reset(id, side) => run.reset_arrives(id, side),
+        Event::Keepalive(id, side, due) => run.keepalive_timer_ends(id, side, due),
         Event::Datagram(index) => run.datagram_arrives(index),
         Event::Unreachable(socket) => run.port_unreachable_arrives(socket),
     }
@@ -287,7 +290,9 @@ impl Cluster {
             Event::ConnectFails(id, _) => (id, connector, false),
             Event::Deliver(id, side) => (id, side, true),
             Event::WindowUpdate(id, side) | Event::Acknowledged(id, side) => (id, side, false),
-            Event::Retransmit(id, side) | Event::RetriesExhausted(id, side, _) => (id, side, false),
+            Event::Retransmit(id, side)
+            | Event::RetriesExhausted(id, side, _)
+            | Event::Keepalive(id, side, _) => (id, side, false),
             Event::Reset(id, side) => (id, 1 - side, true),
             Event::Datagram(index) => {
                 let within = self.net.udp.is_within_machine(index);

@@ -14,6 +14,7 @@ mod raw_calls; // system calls past the C library
 mod signals;
 mod storage_bugs; // a small storage engine with bugs of a known kind
 mod statics; // statics, arguments and environment of each process
+mod waiting; // several threads that wait on one socket
 mod tokio; // tokio in daemons and tasks
 
 use steelmill_core::Result;

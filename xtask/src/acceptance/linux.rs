@@ -45,8 +45,8 @@ pub(super) fn run(
             }
             _ => fuzz(
                 workspace,
-                &["--only", "routed", "--first", "1", "--programs", "150", "--differences", "2"],
-                "20",
+                &["--only", "routed,trips", "--first", "1", "--programs", "150", "--differences", "2"],
+                "40",
             ),
         });
     }

@@ -63,6 +63,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/tests/programs/names.rs",
     "steelmill-sim/tests/programs/signals.rs",
     "steelmill-sim/tests/programs/statics.rs",
+    "steelmill-sim/tests/programs/waiting.rs",
     "steelmill-sim/tests/scale/memory.rs",
 ];
 

@@ -143,6 +143,9 @@ impl Drawing {
 
     /// What has a socket give up sooner.
     fn options(&mut self, host: u8, id: u8) {
+        if self.chance(3) {
+            return self.keepalive(host, id);
+        }
         let (option, value) = self.of(&[
             (Opt::UserTimeout, 300),
             (Opt::UserTimeout, 1_000),
@@ -153,6 +156,17 @@ impl Drawing {
             (Opt::Linger, 0),
         ]);
         self.on(host, Step::Set { id, option, value });
+    }
+
+    /// Probes for the peer after a second, in any order of the calls.
+    fn keepalive(&mut self, host: u8, id: u8) {
+        let count = self.of(&[1, 1, 2]);
+        let mut sets =
+            vec![(Opt::KeepAlive, 1), (Opt::KeepIdle, 1), (Opt::KeepInterval, 1), (Opt::KeepCount, count)];
+        while !sets.is_empty() {
+            let (option, value) = sets.swap_remove(self.rng.random_range(0..sets.len()));
+            self.on(host, Step::Set { id, option, value });
+        }
     }
 
     fn cut(&mut self) {

@@ -1,7 +1,7 @@
 //! Carrying out a program on Linux: each host is a network namespace, and so is the router between them.
 #![expect(clippy::disallowed_methods, reason = "it waits for the real kernel, in real time")]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -12,10 +12,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::super::calls::{self, Errno};
-use super::super::carry_out::{Book, Course};
+use super::super::carry_out::{Book, Course, Host};
 use super::super::linux::next_ports;
+use super::super::typed::{self, Trip};
 use super::course::{Answer, Driver, carry_out};
-use super::{HOSTS, Move, TICK, host, hosts, times};
+use super::{HOSTS, MOMENT, Move, TICK, host, hosts, times};
 
 /// The hosts of a thread, and their router.
 struct Net {
@@ -70,6 +71,15 @@ pub(crate) fn answers(moves: &[Move], _: u16, _: bool) -> Option<Vec<String>> {
     NET.with_borrow_mut(|net| {
         let net = net.0.as_mut().expect("this thread has entered its namespaces");
         let mut attempts = (0..ATTEMPTS).map(|_| net.carry_out(moves, next_ports()));
+        attempts.find(|(_, late)| *late <= LATE).map(|(answers, _)| answers)
+    })
+}
+
+/// The answers of tokio's sockets, one for each part of a program.
+pub(crate) fn typed_answers(trips: &[Trip], _: u16, _: bool) -> Option<Vec<String>> {
+    NET.with_borrow_mut(|net| {
+        let net = net.0.as_mut().expect("this thread has entered its namespaces");
+        let mut attempts = (0..ATTEMPTS).map(|_| net.carry_out_typed(trips, next_ports()));
         attempts.find(|(_, late)| *late <= LATE).map(|(answers, _)| answers)
     })
 }
@@ -145,6 +155,36 @@ impl Net {
         }
         let answers = answers.into_inner().expect("no move panics");
         (answers.into_iter().map(Answer::text).collect(), late)
+    }
+
+    /// The answers of typed sockets, and how late the latest moment was.
+    fn carry_out_typed(&mut self, trips: &[Trip], port: u16) -> (Vec<String>, Duration) {
+        let late = Cell::new(Duration::ZERO);
+        let moment = |length: Duration| {
+            let (until, late) = (Instant::now() + length, &late);
+            async move {
+                tokio::time::sleep(length).await;
+                late.set(late.get().max(Instant::now() - until));
+            }
+        };
+        let hosts: Vec<Host> = (0..HOSTS).map(|number| host(number, port)).collect();
+        let networks: Vec<_> = hosts.iter().map(|_| typed::real::Network).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let router = |trip| match trip {
+            Trip::On { host, .. } => {
+                calls::enter_network(&self.hosts[usize::from(host)]).expect("it was made for this program");
+            }
+            Trip::Cut { from, to } | Trip::Heal { from, to } => {
+                self.set_cut(from, to, matches!(trip, Trip::Cut { .. }));
+            }
+            Trip::Wait { .. } => {}
+        };
+        let answers = typed::real::answers_on_hosts(&networks, &hosts, trips, moment, router, MOMENT);
+        let answers = runtime.expect("a tokio runtime").block_on(answers);
+        for (from, to) in std::mem::take(&mut self.cuts) {
+            self.rule(libc::RTM_DELRULE, from, to);
+        }
+        (answers, late.get())
     }
 
     fn set_cut(&mut self, from: u8, to: u8, is_cut: bool) {

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use steelmill_sim::{Machine, Seed, Settings, Sim, simulate};
 
-use super::super::carry_out::{Book, Course};
+use super::super::carry_out::{Book, Course, Host};
+use super::super::typed::{self, Trip};
 use super::course::{Answer, Driver, carry_out};
-use super::{Move, TICK, agree_within, host, hosts, times};
+use super::{HOSTS, MOMENT, Move, TICK, agree_within, host, hosts, times};
 
 /// How many milliseconds calls have, and how much longer waits are, to see whether answers hang on it.
 const SHIFTS: [(u64, i64); 6] = [(26, -170), (30, -80), (28, -40), (28, 0), (34, 0), (34, 45)];
@@ -74,6 +75,49 @@ fn answers_with(moves: &[Move], port: u16, seed: u64, times: &[Duration]) -> Vec
     });
     let answers = std::mem::take(&mut *answers.lock().expect("no move panics"));
     let mut answers: Vec<String> = answers.into_iter().map(Answer::text).collect();
+    answers.extend(outcome.failure.map(|failure| format!("the run fails: {failure}")));
+    answers
+}
+
+/// The answers of the simulated typed sockets, one for each part of a program; the failure of the run as the last one.
+pub(crate) fn typed_answers(trips: &[Trip], port: u16, seed: u64) -> Vec<String> {
+    typed_answers_with(trips, port, seed, MOMENT)
+}
+
+/// Whether they are the same when each moment is a little longer or shorter. Timers of Linux are late, never early.
+pub(crate) fn typed_is_steady(trips: &[Trip], port: u16, seed: u64) -> bool {
+    let usual = typed_answers(trips, port, seed);
+    let others = [28, 32, 35, 38, 41, 44].map(Duration::from_millis);
+    others.into_iter().all(|moment| typed_answers_with(trips, port, seed, moment) == usual)
+}
+
+fn typed_answers_with(trips: &[Trip], port: u16, seed: u64, length: Duration) -> Vec<String> {
+    let trips: Arc<[Trip]> = trips.into();
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    let outcome = simulate(Settings::new(Seed(seed)), &|sim| {
+        let (trips, answers) = (trips.clone(), answers.clone());
+        async move {
+            sim.set_latency(Duration::from_micros(20)..=Duration::from_micros(100));
+            let machines: Vec<_> = (0..HOSTS).map(|number| sim.client(&format!("host{number}"))).collect();
+            let networks: Vec<_> = machines.iter().map(|machine| machine.network()).collect();
+            let hosts: Vec<Host> = (0..HOSTS).map(|number| host(number, port)).collect();
+            let mut cuts = BTreeMap::new();
+            let router = |trip| match trip {
+                Trip::Cut { from, to } if from != to => {
+                    let ends = [from, to].map(|host| &machines[usize::from(host)]);
+                    cuts.entry((from, to)).or_insert_with(|| sim.partition_one_way(ends[0], ends[1]));
+                }
+                Trip::Heal { from, to } => drop(cuts.remove(&(from, to))),
+                Trip::Cut { .. } | Trip::On { .. } | Trip::Wait { .. } => {}
+            };
+            let moment = |length| sim.clock().sleep(length);
+            let given =
+                typed::simulated::answers_on_hosts(&networks, &hosts, &trips, moment, router, length).await;
+            *answers.lock().expect("no operation panics") = given;
+            Ok(())
+        }
+    });
+    let mut answers = std::mem::take(&mut *answers.lock().expect("no operation panics"));
     answers.extend(outcome.failure.map(|failure| format!("the run fails: {failure}")));
     answers
 }

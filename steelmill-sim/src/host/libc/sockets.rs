@@ -423,7 +423,7 @@ fn send_to(
     }
     let to = with_socket(process, fd, |run, socket| {
         run.bind_before_sending(socket)?;
-        to.map(|name| Cluster::target_of(socket, &name)).transpose()
+        to.map(|name| run.target_of(socket, &name)).transpose()
     })?;
     let to = to.flatten();
     if to.is_none() && !has_credentials {

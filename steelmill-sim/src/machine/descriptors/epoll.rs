@@ -32,6 +32,11 @@ impl Interest {
     pub(crate) fn new(fd: i32, events: u32, data: u64) -> Self {
         Self { fd, events, data, file: 0 }
     }
+
+    /// Whether it may be left out where another epoll is told (`EPOLLEXCLUSIVE`): none is here, as Linux promises one at least.
+    fn is_exclusive(&self) -> bool {
+        self.events & libc::EPOLLEXCLUSIVE as u32 != 0
+    }
 }
 
 /// What an epoll tells: events of a file, and the word that it is told with.
@@ -42,6 +47,17 @@ pub(super) type Watching = (FileId, i32);
 
 /// Reported whether they are asked for or not.
 const ALWAYS: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+
+/// What may be asked for together with `EPOLLEXCLUSIVE` (epoll_ctl(2)).
+const WITH_EXCLUSIVE: u32 = (libc::EPOLLIN
+    | libc::EPOLLOUT
+    | libc::EPOLLRDNORM
+    | libc::EPOLLWRNORM
+    | libc::EPOLLERR
+    | libc::EPOLLHUP
+    | libc::EPOLLWAKEUP
+    | libc::EPOLLET
+    | libc::EPOLLEXCLUSIVE) as u32;
 
 impl Cluster {
     pub(crate) fn open_epoll(&mut self, process: Process) -> Result<i32, Errno> {
@@ -70,6 +86,12 @@ impl Cluster {
         if epoll == file {
             return Err(libc::EINVAL);
         }
+        if interest.is_exclusive() {
+            let is_epoll = matches!(self.descriptors.get(file).object, super::Object::Epoll(_));
+            if operation == libc::EPOLL_CTL_MOD || is_epoll || interest.events & !WITH_EXCLUSIVE != 0 {
+                return Err(libc::EINVAL);
+            }
+        }
         let interest = Interest { file, ..interest };
         let key = (interest.fd, file);
         let known = self.epoll(epoll)?.interests.get(&key).copied();
@@ -86,6 +108,9 @@ impl Cluster {
                 Ok(())
             }
             (libc::EPOLL_CTL_MOD, Some(watch)) => {
+                if self.epoll(epoll)?.by_watch.get(&watch).is_some_and(Interest::is_exclusive) {
+                    return Err(libc::EINVAL);
+                }
                 self.epoll(epoll)?.by_watch.insert(watch, interest);
                 self.watch_file(file, watch, interest);
                 Ok(())

@@ -63,8 +63,9 @@ impl Congestion {
         while let Some((_, upto)) = pending.pop_front_if(|(at, _)| *at <= now) {
             let new = upto.saturating_sub(*acknowledged);
             *acknowledged += new;
+            // The window is one of segments, whole or not.
             self.window += match self.window < self.threshold {
-                true => new,
+                true => new.next_multiple_of(segment),
                 false => segment * new / self.window,
             };
         }

@@ -6,6 +6,7 @@
 
 mod data; // read, write, window, retransmission, half-close
 mod ending; // close, reset, orphan, power loss
+mod keepalive; // how an end finds out that its peer is gone
 mod stranding; // ends whose address their machine has lost
 mod handshake; // listen, SYN, SYN-ACK, ACK, accept
 
@@ -20,6 +21,7 @@ use super::pipe::Pipe;
 use crate::kernel::machine_index::MachineIndex;
 use crate::kernel::timers::Nanos;
 use crate::kernel::waiter::Waiters;
+use keepalive::Keepalive;
 
 /// A connection's index in [`Connections::all`]. The generation detects a reused slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,10 +67,11 @@ pub(crate) struct Connection {
     is_stranded: [bool; 2],
     /// What [`way`](Connection::way) gives, by side.
     ways: [(u32, u32); 2],
+    keepalives: [Keepalive; 2],
+    /// Whether its segments are those of IPv6.
+    is_ipv6: bool,
     /// Whether a socket has connected to itself: what the connector writes it reads, and there is no acceptor.
     is_self: bool,
-    /// Whether the connector was shut down for writing before it connected. A simultaneous open then ends with a FIN.
-    pub(super) shuts_at_open: bool,
 }
 
 /// The arrival of a segment that nothing can be lost of.
@@ -272,14 +275,16 @@ impl Connection {
         was_stranded
     }
 
-    /// Half-closes what `side` writes.
-    fn queue_fin(&mut self, side: Side) {
+    /// Half-closes what `side` writes. Whether it was not before.
+    fn queue_fin(&mut self, side: Side) -> bool {
         let has_ended = self.into(side).has_fin_arrived();
         let pipe = self.out(side);
-        if !pipe.is_write_shut() {
+        let is_new = !pipe.has_fin();
+        if is_new {
             pipe.is_closed_first = !has_ended;
             pipe.queue_fin();
         }
+        is_new
     }
 
     /// Whether a side that is gone is left in TIME_WAIT: both were closed in order, and it was closed first.
@@ -320,6 +325,7 @@ impl Connections {
         machines: usize,
     ) -> ConnectionId {
         let [connector, acceptor] = [CONNECTOR, ACCEPTOR].map(|side| ends[usize::from(side)].machine);
+        let is_ipv6 = address::canonical(addresses[usize::from(CONNECTOR)].peer).is_ipv6();
         let pipes = Default::default();
         let mut connection = Connection {
             generation: 0,
@@ -335,8 +341,9 @@ impl Connections {
             has_port: [true, false],
             is_stranded: [false; 2],
             ways: [(connector, acceptor), (acceptor, connector)],
+            keepalives: Default::default(),
+            is_ipv6,
             is_self: false,
-            shuts_at_open: false,
         };
         let index = match self.free.pop() {
             Some(index) => {

@@ -20,11 +20,15 @@ use crate::schema::segment::Segment;
 const MTU: u64 = 1_500;
 const LOOPBACK_MTU: u64 = 65_536;
 
-/// The headers of a segment: those of IPv4 and of TCP, with timestamps (RFC 7323).
-const SEGMENT_HEADERS: u64 = 20 + 32;
+/// The least MTU over IPv6 (RFC 8200 §5).
+const IPV6_MTU_MIN: u64 = 1_280;
 
-/// A segment on a path between machines that has no MTU of its own.
-pub(crate) const SEGMENT: u64 = MTU - SEGMENT_HEADERS;
+/// The headers of a segment: those of IPv4 or IPv6, and of TCP, with timestamps (RFC 7323).
+const IPV4_HEADERS: u64 = 20 + 32;
+const IPV6_HEADERS: u64 = 40 + 32;
+
+/// A segment on a path between machines that has no MTU of its own, over IPv6: the smaller one.
+pub(crate) const SMALL_SEGMENT: u64 = MTU - IPV6_HEADERS;
 
 /// The headers of each packet that a datagram is sent in, and of the datagram.
 const PACKET_HEADER: u64 = 20;
@@ -323,11 +327,9 @@ impl Links {
 
     /// The most bytes in a segment from one machine to another.
     #[inline]
-    pub(crate) fn segment_size(&self, from: u32, to: u32) -> u64 {
-        if from == to {
-            return LOOPBACK_MTU - SEGMENT_HEADERS;
-        }
-        self.mtu(from, to) - SEGMENT_HEADERS
+    pub(crate) fn segment_size(&self, from: u32, to: u32, is_ipv6: bool) -> u64 {
+        let mtu = if from == to { LOOPBACK_MTU } else { self.mtu(from, to) };
+        if is_ipv6 { mtu.max(IPV6_MTU_MIN) - IPV6_HEADERS } else { mtu - IPV4_HEADERS }
     }
 
     #[inline]
@@ -336,11 +338,11 @@ impl Links {
     }
 
     /// How many bytes of a flight arrive at once: what a limited bandwidth lets through in a millisecond, and at least a segment.
-    fn part_size(&self, from: u32, to: u32) -> u64 {
+    fn part_size(&self, from: u32, to: u32, segment: u64) -> u64 {
         let rate = self.effect(from, to).and_then(|effect| effect.bandwidth);
         rate.map_or(u64::MAX, |rate| {
             let in_a_milli = u64::try_from(rate / 1_000).unwrap_or(u64::MAX);
-            in_a_milli.clamp(self.segment_size(from, to), PART_MAX)
+            in_a_milli.clamp(segment, PART_MAX)
         })
     }
 
@@ -381,13 +383,13 @@ impl Cluster {
         self.kernel.now + self.latency(from, to)
     }
 
-    /// The delivery of a flight of a TCP stream, which may end with a FIN, or of its first bytes: how many, and when. Random loss
-    /// delays what follows until its retransmission.
+    /// The delivery of a flight of a TCP stream in segments of a size, which may end with a FIN, or of its first bytes: how many, and
+    /// when. Random loss delays what follows until its retransmission.
     #[inline]
     pub(crate) fn flight_delivery(
         &mut self,
-        from: u32,
-        to: u32,
+        (from, to): (u32, u32),
+        segment: u64,
         bytes: u64,
         has_fin: bool,
     ) -> (u64, FlightDelivery) {
@@ -395,17 +397,17 @@ impl Cluster {
             return (bytes, FlightDelivery::Arrives(self.plain_delivery(from, to)));
         }
         self.sends(from & !STRANDED);
-        let part = bytes.min(self.net.links.part_size(from, to));
+        let part = bytes.min(self.net.links.part_size(from, to, segment));
         let has_fin = has_fin && part == bytes;
-        (part, self.flight_delivery_by_rules(from, to, (part, has_fin), bytes - part))
+        (part, self.flight_delivery_by_rules((from, to), segment, (part, has_fin), bytes - part))
     }
 
     /// Of `bytes` of a flight, which has so many more behind them.
     #[cold]
     fn flight_delivery_by_rules(
         &mut self,
-        from: u32,
-        to: u32,
+        (from, to): (u32, u32),
+        segment: u64,
         (bytes, has_fin): (u64, bool),
         behind: u64,
     ) -> FlightDelivery {
@@ -415,13 +417,12 @@ impl Cluster {
         let Some(effect) = self.net.links.effect(from, to).copied() else {
             return FlightDelivery::Arrives(at);
         };
-        let segment = self.net.links.segment_size(from, to);
         let segments = bytes.div_ceil(segment).max(1);
         let lost = (0..segments).find(|_| self.chance(Stream::Loss, effect.loss_ppm));
         let chosen = self.net.links.loses_of_flight(from, to, segments, (bytes > 0, has_fin));
         if let Some(lost) = lost.into_iter().chain(chosen).min() {
             let behind = segments - lost - 1 + behind.div_ceil(segment);
-            return self.recovery((from, to), at, lost, behind);
+            return self.recovery((from, to), at, lost * segment, behind);
         }
         if bytes > 1 && self.chance(Stream::Short, effect.short_ppm) {
             let bytes = 1 + self.kernel.draw(Stream::Short, bytes - 1);
@@ -431,9 +432,9 @@ impl Cluster {
         FlightDelivery::Arrives(at)
     }
 
-    /// A segment of a flight is lost, with so many behind it. What comes before it arrives; the others do when it was sent again: after a round trip if
+    /// A segment of a flight is lost, behind so many bytes, with so many segments behind it. What comes before it arrives; the others do when it was sent again: after a round trip if
     /// enough came behind it, else after the retransmission timeout.
-    fn recovery(&mut self, (from, to): (u32, u32), at: Nanos, lost: u64, behind: u64) -> FlightDelivery {
+    fn recovery(&mut self, (from, to): (u32, u32), at: Nanos, bytes: u64, behind: u64) -> FlightDelivery {
         let ppm = self.net.links.effect(from, to).map_or(0, |effect| effect.loss_ppm);
         let is_fast = behind >= DUPLICATES && self.net.links.is_clear(to, from);
         let round_trip = self.net.links.range(from, to).0 + self.net.links.range(to, from).0;
@@ -448,7 +449,6 @@ impl Cluster {
             }
         }
         self.trace_delay(after, DeliveryProblem::Loss, true);
-        let bytes = lost * self.net.links.segment_size(from, to);
         FlightDelivery::Torn { bytes, at, rest_at: at + after, loss: Some(found_by) }
     }
 

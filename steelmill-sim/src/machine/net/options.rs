@@ -16,8 +16,8 @@ pub(crate) enum Protocol {
 /// Options of a socket. An accepted connection has its listener's, as they were when the SYN arrived.
 ///
 /// `reuse_address`, `reuse_port` and `only_v6` decide which ports are free, `broadcast` where datagrams may go, and zero linger
-/// makes close(2) send a RST. The others are kept and have no effect: there is no Nagle delay, no router counts hops, and no
-/// connection is idle for two hours.
+/// makes close(2) send a RST. `syn_count`, `user_timeout` and those of keepalive say when a connection fails. The others are kept and have
+/// no effect: there is no Nagle delay, and no router counts hops.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
     pub(crate) reuse_address: bool,
@@ -137,6 +137,20 @@ impl Options {
     /// After how long without an acknowledgement a connection fails, if that is set.
     pub(crate) fn user_timeout(&self) -> Option<Nanos> {
         (self.user_timeout > 0).then(|| self.user_timeout as Nanos * 1_000_000)
+    }
+
+    /// After how long without a sign of the peer a connection probes for it, and how long after each probe again (tcp(7)).
+    pub(crate) fn keep_idle(&self) -> Nanos {
+        Nanos::from(self.keep_idle) * 1_000_000_000
+    }
+
+    pub(crate) fn keep_interval(&self) -> Nanos {
+        Nanos::from(self.keep_interval) * 1_000_000_000
+    }
+
+    /// After how many probes without an answer it fails.
+    pub(crate) fn keep_count(&self) -> u8 {
+        self.keep_count
     }
 
     /// Whether close(2) sends a RST instead of a FIN.

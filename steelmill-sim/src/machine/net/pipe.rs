@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::congestion::{Congestion, initial_window};
-use super::link::{FIRST_RTO, FoundBy, SEGMENT};
+use super::link::{FIRST_RTO, FoundBy, SMALL_SEGMENT};
 use super::queue::Queue;
 use crate::kernel::timers::Nanos;
 
@@ -108,6 +108,8 @@ pub(crate) struct Written {
 enum FinState {
     #[default]
     Open,
+    /// Its writer was shut down before there was a connection: it may not write, and no FIN is sent for that.
+    Barred,
     Queued,
     Sent,
     Arrived,
@@ -140,14 +142,24 @@ impl Pipe {
 
     /// Half-closes the stream: a FIN follows the written bytes.
     pub(crate) fn queue_fin(&mut self) {
-        if self.fin == FinState::Open {
+        if !self.has_fin() {
             self.fin = FinState::Queued;
         }
+    }
+
+    /// Ends writing without a FIN.
+    pub(crate) fn bar(&mut self) {
+        self.fin = FinState::Barred;
     }
 
     #[inline]
     pub(crate) fn is_write_shut(&self) -> bool {
         self.fin != FinState::Open
+    }
+
+    /// Whether a FIN ends it, which may be still to be sent.
+    pub(crate) fn has_fin(&self) -> bool {
+        !matches!(self.fin, FinState::Open | FinState::Barred)
     }
 
     /// Whether a FIN is to be sent after what is unsent.
@@ -184,7 +196,7 @@ impl Pipe {
     /// Whether all that is unsent fits into the least initial window, whatever was acknowledged: the fast path.
     #[inline]
     pub(crate) fn is_small(&self) -> bool {
-        self.written - self.advertised_read <= initial_window(SEGMENT) && self.congestion.is_none()
+        self.written - self.advertised_read <= initial_window(SMALL_SEGMENT) && self.congestion.is_none()
     }
 
     /// How many bytes congestion control lets it send; `segment` is the size of one. The second is when the acknowledgement of
@@ -236,6 +248,10 @@ impl Pipe {
 
     pub(crate) fn arrived(&self) -> u64 {
         self.arrived
+    }
+
+    pub(crate) fn arrived_at(&self) -> Nanos {
+        self.arrived_at
     }
 
     pub(crate) fn sent(&self) -> u64 {

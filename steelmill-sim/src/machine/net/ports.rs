@@ -176,17 +176,21 @@ impl<T: Copy + PartialEq> Ports<T> {
         port: u16,
         only_v6: bool,
     ) -> impl Iterator<Item = Sharing> + '_ {
-        let on_port = port_of(machine, port);
-        let all = (on_port, 0, 0, 0)..=(on_port, Ip::MAX, Ip::MAX, u16::MAX);
-        let connections =
-            self.connections.range(all.clone()).map(|((_, local, ..), sharing)| (*local, *sharing));
-        let closed = self.time_wait.range(all).map(|((_, local, ..), (_, sharing))| (*local, *sharing));
-        let others = connections.chain(closed).map(|(local, sharing)| (ip(local), sharing));
         let bound = self.bound_on(machine, port).map(|(other, bound)| (other, bound.sharing));
         let overlap = move |(other, sharing): &(IpAddr, Sharing)| {
             address::conflict((own, only_v6), (*other, sharing.only_v6))
         };
-        bound.chain(others).filter(overlap).map(|(_, sharing)| sharing)
+        bound.chain(self.connections_on(machine, port)).filter(overlap).map(|(_, sharing)| sharing)
+    }
+
+    /// Connections of a port, those in TIME_WAIT too.
+    fn connections_on(&self, machine: u32, port: u16) -> impl Iterator<Item = (IpAddr, Sharing)> + '_ {
+        let port = port_of(machine, port);
+        let all = (port, 0, 0, 0)..=(port, Ip::MAX, Ip::MAX, u16::MAX);
+        let connections =
+            self.connections.range(all.clone()).map(|((_, local, ..), sharing)| (*local, *sharing));
+        let closed = self.time_wait.range(all).map(|((_, local, ..), (_, sharing))| (*local, *sharing));
+        connections.chain(closed).map(|(local, sharing)| (ip(local), sharing))
     }
 
     fn search(&mut self, machine: u32, is_usable: impl Fn(&Self, u16) -> bool) -> Option<u16> {
@@ -340,15 +344,23 @@ impl<T: Copy + PartialEq> Ports<T> {
     /// Has a bound socket listen.
     ///
     /// # Errors
-    /// `EADDRINUSE` where another one listens, unless both have SO_REUSEPORT.
-    pub(crate) fn listen(&mut self, machine: u32, address: SocketAddr, owner: T) -> io::Result<()> {
+    /// `EADDRINUSE` where another one listens, unless both have SO_REUSEPORT, and where a connection is that does not share the port.
+    pub(crate) fn listen(
+        &mut self,
+        (machine, now): (u32, Nanos),
+        address: SocketAddr,
+        owner: T,
+    ) -> io::Result<()> {
+        self.forget_time_wait(now);
         let Some(key) = self.bound_at(machine, address, owner) else { return Ok(()) };
         let mut sharing = self.bound[&key].sharing;
         let others = self.bound_on(machine, address.port()).filter(|(_, bound)| bound.owner != owner);
-        let mut others = others.filter(|(other, bound)| {
-            address::conflict((address.ip(), sharing.only_v6), (*other, bound.sharing.only_v6))
+        let others = others.map(|(other, bound)| (other, bound.sharing));
+        let others = others.chain(self.connections_on(machine, address.port()));
+        let mut others = others.filter(|(other, theirs)| {
+            address::conflict((address.ip(), sharing.only_v6), (*other, theirs.only_v6))
         });
-        if !others.all(|(_, bound)| sharing.allows(bound.sharing)) {
+        if !others.all(|(_, theirs)| sharing.allows(theirs)) {
             return Err(address::os_error(libc::EADDRINUSE));
         }
         drop(others);
@@ -440,13 +452,13 @@ mod tests {
         ports.bind((0, 0), address, 1, REUSE).unwrap();
         ports.bind((0, 0), address, 2, REUSE).unwrap();
         assert_eq!(kind(ports.bind((0, 0), address, 3, ALONE)), Some(io::ErrorKind::AddrInUse));
-        ports.listen(0, address, 1).unwrap();
-        assert_eq!(kind(ports.listen(0, address, 2)), Some(io::ErrorKind::AddrInUse));
+        ports.listen((0, 0), address, 1).unwrap();
+        assert_eq!(kind(ports.listen((0, 0), address, 2)), Some(io::ErrorKind::AddrInUse));
         assert_eq!(kind(ports.bind((0, 0), address, 3, REUSE)), Some(io::ErrorKind::AddrInUse));
         let other = on("127.0.0.1:81");
         for owner in [4, 5] {
             ports.bind((0, 0), other, owner, PORT).unwrap();
-            ports.listen(0, other, owner).unwrap();
+            ports.listen((0, 0), other, owner).unwrap();
         }
         assert_eq!(kind(ports.bind((0, 0), other, 6, REUSE)), Some(io::ErrorKind::AddrInUse));
     }

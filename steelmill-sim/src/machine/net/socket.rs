@@ -31,8 +31,8 @@ pub(crate) struct Socket {
     error: Option<Errno>,
     /// The port that it was bound to before it connected.
     bound: Option<ListenerId>,
-    /// The port of a connection that it had, which it still tells, and has not any more.
-    former_port: u16,
+    /// A local address that it had. Its program is still told the port; the IP address is kept if it was asked for.
+    former: Option<SocketAddr>,
     has_own_port: bool,
     has_own_address: bool,
     /// From its first multicast group on.
@@ -155,7 +155,7 @@ impl Socket {
             is_write_shut: false,
             error: None,
             bound: None,
-            former_port: 0,
+            former: None,
             has_own_port: false,
             has_own_address: false,
             member: None,
@@ -184,6 +184,12 @@ impl Socket {
             Kind::Fresh | Kind::Listener(_) => self.error.take(),
             _ => None,
         }
+    }
+
+    /// The IP address of a socket without a port.
+    fn kept_address(&self) -> IpAddr {
+        let kept = self.former.filter(|_| self.has_own_address);
+        kept.map_or(self.any().ip(), |former| former.ip())
     }
 
     fn any(&self) -> SocketAddr {
@@ -241,7 +247,8 @@ impl Cluster {
     fn bind_to(&mut self, socket: &mut Socket, address: SocketAddr) -> Result<(), Errno> {
         let is_taken = match socket.kind {
             Kind::Fresh => false,
-            Kind::Listener(_) | Kind::Udp(_) | Kind::Unix(_) => true,
+            Kind::Udp(id) => !self.udp_is_portless(id),
+            Kind::Listener(_) | Kind::Unix(_) => true,
             // The port of a connection that has ended is free for another bind, unless it was asked for.
             Kind::Stream(id, side) => {
                 socket.bound.is_some() && socket.has_own_port || !self.has_connection_ended(id, side)
@@ -262,6 +269,11 @@ impl Cluster {
         let is_any = canonical.ip().is_unspecified();
         let mut options = socket.options;
         options.only_v6 |= canonical.is_ipv6() && !is_any;
+        if let Kind::Udp(id) = socket.kind {
+            self.udp_bind_again(id, address, options).map_err(errno)?;
+            socket.options = options;
+            return Ok(());
+        }
         if socket.is_udp() {
             let id = self.udp_open(socket.process, address, options).map_err(errno)?;
             socket.options = options;
@@ -273,12 +285,22 @@ impl Cluster {
         if let Kind::Stream(id, side) = socket.kind {
             // What the connection had, which has ended, is free.
             socket.bound.take().into_iter().for_each(|former| self.tcp_unlisten(former, true));
-            self.release_port(id, side);
+            self.tcp_release_port_of_ended(id, side);
         }
-        let (id, _) = self.tcp_bind(socket.process, address, options).map_err(errno)?;
+        let bound = match self.tcp_bind(socket.process, address, options) {
+            Err(error)
+                if error.raw_os_error() == Some(libc::EADDRINUSE)
+                    && self.tcp_release_ports_of_ended(socket.process.machine) =>
+            {
+                self.tcp_bind(socket.process, address, options)
+            }
+            bound => bound,
+        };
+        let (id, _) = bound.map_err(errno)?;
         (socket.options, socket.has_own_address) = (options, !is_any);
         match socket.kind {
-            Kind::Stream(..) => socket.bound = Some(id),
+            // A chosen port stays, too: there is no connection left that could give it back.
+            Kind::Stream(..) => (socket.bound, socket.has_own_port) = (Some(id), true),
             _ => socket.kind = Kind::Listener(id),
         }
         Ok(())
@@ -294,6 +316,7 @@ impl Cluster {
     pub(crate) fn bind_before_sending(&mut self, socket: &mut Socket) -> Result<(), Errno> {
         match socket.kind {
             Kind::Fresh if socket.is_udp() => self.bind_to(socket, socket.any()),
+            Kind::Udp(id) if self.udp_is_portless(id) => self.bind_to(socket, socket.any()),
             _ => Ok(()),
         }
     }
@@ -310,7 +333,7 @@ impl Cluster {
             return Err(libc::EINVAL);
         }
         if let Kind::Fresh = socket.kind {
-            self.bind_to(socket, socket.any())?;
+            self.bind_to(socket, SocketAddr::new(socket.kept_address(), 0))?;
         }
         let Kind::Listener(id) = socket.kind else { return Err(libc::EINVAL) };
         // A negative backlog is a very long one.
@@ -336,7 +359,8 @@ impl Cluster {
         let Some((id, peer)) = self.tcp_accept(id).map_err(errno)? else { return Ok(None) };
         let options = *self.net.tcp.get(id).expect("it was just accepted").options(ACCEPTOR);
         let new = Socket::new(socket.process, socket.is_ipv6, Protocol::Tcp);
-        let accepted = Socket { options, kind: Kind::Stream(id, ACCEPTOR), phase: Phase::Connected, ..new };
+        let (kind, has_own_address) = (Kind::Stream(id, ACCEPTOR), socket.has_own_address);
+        let accepted = Socket { options, kind, phase: Phase::Connected, has_own_address, ..new };
         Ok(Some((accepted, SocketAddress::Internet(peer))))
     }
 
@@ -377,6 +401,9 @@ impl Cluster {
             }
             _ => {
                 let address = name.of_family(socket.is_ipv6)?;
+                if let (Kind::Fresh, true) = (socket.kind, socket.has_own_address) {
+                    self.bind_to(socket, SocketAddr::new(socket.kept_address(), 0))?;
+                }
                 let (from, bound) = match socket.kind {
                     Kind::Listener(id) => (self.net.tcp.listener(id).map(|one| one.local), Some(id)),
                     _ => (None, None),
@@ -386,7 +413,9 @@ impl Cluster {
                 (socket.kind, socket.bound) = (Kind::Stream(id, CONNECTOR), bound);
                 if let Some(connection) = self.net.tcp.get(id) {
                     connection.end(CONNECTOR).is_read_shut = socket.is_read_shut;
-                    connection.shuts_at_open = socket.is_write_shut;
+                    if socket.is_write_shut {
+                        connection.out(CONNECTOR).bar();
+                    }
                     let local = connection.addresses(CONNECTOR).local;
                     bound.into_iter().for_each(|bound| self.tcp_relocate(bound, local.ip()));
                 }
@@ -424,8 +453,7 @@ impl Cluster {
     /// Gives up a connection; what is left is as it was before the connect.
     fn leave_connection(&mut self, socket: &mut Socket) {
         if let Kind::Stream(id, side) = socket.kind {
-            let local = self.net.tcp.get(id).map(|connection| connection.addresses(side).local);
-            socket.former_port = local.map_or(0, |local| local.port());
+            socket.former = self.net.tcp.get(id).map(|connection| connection.addresses(side).local);
             self.tcp_close(id, side, CloseMode::Reset);
         }
         if let (Some(bound), false) = (socket.bound, socket.has_own_address) {
@@ -440,6 +468,7 @@ impl Cluster {
     /// A port that was not asked for is given back.
     fn release_chosen_port(&mut self, socket: &mut Socket) {
         if let (Kind::Listener(id), false) = (socket.kind, socket.has_own_port) {
+            socket.former = self.net.tcp.listener(id).map(|listener| listener.local);
             self.tcp_unlisten(id, true);
             socket.kind = Kind::Fresh;
         }
@@ -448,11 +477,10 @@ impl Cluster {
     /// connect(2) with `AF_UNSPEC`: `tcp_disconnect()` and `udp_disconnect()` of Linux.
     fn disconnect_socket(&mut self, socket: &mut Socket) -> Result<(), Errno> {
         match socket.kind {
+            Kind::Fresh if socket.is_udp() => {}
             Kind::Fresh | Kind::Unix(_) => (socket.is_read_shut, socket.is_write_shut) = (false, false),
             Kind::Udp(id) => {
-                if !self.udp_disconnect(id).map_err(errno)? {
-                    socket.kind = Kind::Fresh;
-                }
+                self.udp_disconnect(id).map_err(errno)?;
             }
             Kind::Listener(id) => {
                 let listened = self.socket_listens(*socket);
@@ -479,7 +507,9 @@ impl Cluster {
     pub(crate) fn socket_local(&mut self, socket: Socket) -> Result<SocketAddress, Errno> {
         Ok(SocketAddress::Internet(match socket.kind {
             Kind::Unix(id) => return Ok(SocketAddress::Unix(self.unix_local(id))),
-            Kind::Fresh => SocketAddr::new(socket.any().ip(), socket.former_port),
+            Kind::Fresh => {
+                SocketAddr::new(socket.kept_address(), socket.former.map_or(0, |former| former.port()))
+            }
             Kind::Listener(id) => self.net.tcp.listener(id).ok_or(libc::EINVAL)?.local,
             // A socket whose connect failed may have been bound anew since.
             Kind::Stream(id, side) => match socket.bound.and_then(|bound| self.net.tcp.listener(bound)) {
@@ -544,8 +574,9 @@ impl Cluster {
                 if let Some(connection) = self.net.tcp.get(id) {
                     let before = std::mem::replace(connection.options(side), options);
                     if before.user_timeout() != options.user_timeout() {
-                        self.tcp_schedule_giving_up(id, side);
+                        self.tcp_user_timeout_changed(id, side, before.user_timeout());
                     }
+                    self.keepalive_options_changed(id, side, &before);
                 }
             }
         }
@@ -555,7 +586,11 @@ impl Cluster {
     pub(crate) fn is_socket_bound(&mut self, socket: &Socket) -> bool {
         match socket.kind {
             Kind::Fresh => false,
-            Kind::Stream(id, side) => socket.bound.is_some() || !self.has_connection_ended(id, side),
+            Kind::Udp(id) => !self.udp_is_portless(id),
+            // A port that was chosen goes with the connection.
+            Kind::Stream(id, side) => {
+                socket.bound.is_some() && socket.has_own_port || !self.has_connection_ended(id, side)
+            }
             _ => true,
         }
     }
@@ -872,7 +907,7 @@ impl Cluster {
     ///
     /// # Errors
     /// As `udp_sendmsg()`, `udpv6_sendmsg()` and `unix_dgram_sendmsg()` of Linux.
-    pub(crate) fn target_of(socket: &Socket, name: &Name) -> Result<Option<SocketAddress>, Errno> {
+    pub(crate) fn target_of(&mut self, socket: &Socket, name: &Name) -> Result<Option<SocketAddress>, Errno> {
         match &name.family {
             _ if socket.protocol == Protocol::Tcp => Ok(None),
             NameFamily::Unix(name) if socket.protocol == Protocol::Unix => {
@@ -880,11 +915,18 @@ impl Cluster {
             }
             // No name is right for a stream, so that is said first.
             _ if socket.protocol == Protocol::Unix => Ok(Some(SocketAddress::Unix(UnixName::default()))),
+            // That is the peer, but over IPv6, where no way leads to an IPv4 address.
+            NameFamily::Unspecified if socket.is_ipv6 && self.has_ipv4_peer(socket) => Err(libc::ENETUNREACH),
             NameFamily::Unspecified if socket.is_ipv6 => Ok(None),
             NameFamily::Other | NameFamily::Unix(_) if socket.is_ipv6 => Err(libc::EINVAL),
             NameFamily::Unspecified if name.length >= V4_LENGTH => Err(libc::EINVAL), // its port is 0
             _ => name.of_udp(socket.is_ipv6).map(|address| Some(SocketAddress::Internet(address))),
         }
+    }
+
+    fn has_ipv4_peer(&mut self, socket: &Socket) -> bool {
+        let Kind::Udp(id) = socket.kind else { return false };
+        self.net.udp.get(id).is_ok_and(|udp| udp.peer.is_some_and(|peer| peer.is_ipv4()))
     }
 
     /// As [`write_socket`](Cluster::write_socket), with the sender's credentials, which only Unix sockets pass on.

@@ -45,6 +45,11 @@ pub(super) fn truesize(payload: &[u8]) -> usize {
     }
 }
 
+/// Whether a socket that is connected to `peer` has to do with an address: a peer at port 0 is a whole host.
+fn is_peer(peer: SocketAddr, other: SocketAddr) -> bool {
+    peer == other || peer.port() == 0 && peer.ip() == other.ip()
+}
+
 /// A socket's index. The generation detects a reused slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SocketId {
@@ -60,6 +65,8 @@ pub(crate) struct Sockets {
     in_flight: Vec<Datagram>,
     free_datagrams: Vec<u32>,
     spare_buffers: Vec<Vec<u8>>,
+    /// Sockets that have given their port back, and not what they had received.
+    portless: Vec<SocketId>,
     pub(super) groups: Groups,
 }
 
@@ -72,7 +79,7 @@ impl Sockets {
 pub(super) struct Socket {
     generation: u32,
     machine: u32,
-    /// The key in `Ports`.
+    /// The key in `Ports`; at port 0 it is not there.
     bound: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) peer: Option<SocketAddr>,
@@ -151,6 +158,24 @@ impl Socket {
         self.queue.front().map_or(0, |(_, payload)| payload.len())
     }
 
+    /// The local address for what goes to `target`. A connection over IPv6 has chosen one for IPv6 alone.
+    fn local_for(&self, target: SocketAddr) -> SocketAddr {
+        let mut local = self.local;
+        if !self.has_own_address
+            && address::canonical(local).is_ipv6()
+            && address::canonical(target).is_ipv4()
+        {
+            local.set_ip(std::net::Ipv6Addr::UNSPECIFIED.into());
+        }
+        local
+    }
+
+    /// Whether what comes from an address can reach it: over IPv4 nothing reaches a socket that a connection over IPv6 has given an
+    /// address.
+    fn takes_from(&self, source: SocketAddr) -> bool {
+        source.is_ipv6() || address::canonical(self.local).is_ipv4() || self.local.ip().is_unspecified()
+    }
+
     fn take_error(&mut self) -> io::Result<()> {
         self.error.take().map_or(Ok(()), |code| Err(address::os_error(code)))
     }
@@ -171,19 +196,11 @@ impl Cluster {
         if !self.is_alive(process.machine, process.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
-        let mut options = options;
-        let canonical = address::canonical(local);
-        options.only_v6 |= canonical.is_ipv6() && !canonical.ip().is_unspecified();
-        let (place, sharing) = ((process.machine, self.kernel.now), Sharing::of(&options));
         let sockets = &mut self.net.udp;
         let index = sockets.free.last().copied().unwrap_or(sockets.all.len() as u32);
+        let (bound, options) = self.udp_take_port((process.machine, index), local, options)?;
         let is_ipv6 = local.is_ipv6();
-        let ports = &mut self.net.udp_ports;
-        let is_of_many = address::is_of_many(canonical.ip());
-        if !is_of_many && !self.net.addresses.is_local(canonical.ip(), process.machine) {
-            return Err(address::os_error(libc::EADDRNOTAVAIL));
-        }
-        let bound = ports.bind(place, canonical, index, sharing)?;
+        let sockets = &mut self.net.udp;
         let mut socket = Socket {
             generation: 0,
             machine: process.machine,
@@ -209,6 +226,42 @@ impl Cluster {
         Ok(SocketId { index, generation: sockets.all[index as usize].generation })
     }
 
+    /// Binds a port for a socket of a machine. It has no way to IPv4 if it is bound to an IPv6 address.
+    fn udp_take_port(
+        &mut self,
+        (machine, index): (u32, u32),
+        local: SocketAddr,
+        mut options: SocketOptions,
+    ) -> io::Result<(SocketAddr, SocketOptions)> {
+        let canonical = address::canonical(local);
+        options.only_v6 |= canonical.is_ipv6() && !canonical.ip().is_unspecified();
+        let is_of_many = address::is_of_many(canonical.ip());
+        if !is_of_many && !self.net.addresses.is_local(canonical.ip(), machine) {
+            return Err(address::os_error(libc::EADDRNOTAVAIL));
+        }
+        let place = (machine, self.kernel.now);
+        let bound = self.net.udp_ports.bind(place, canonical, index, Sharing::of(&options))?;
+        Ok((bound, options))
+    }
+
+    /// Binds a socket that has given its port back.
+    pub(super) fn udp_bind_again(
+        &mut self,
+        id: SocketId,
+        local: SocketAddr,
+        options: SocketOptions,
+    ) -> io::Result<()> {
+        let machine = self.net.udp.get(id)?.machine;
+        let (bound, options) = self.udp_take_port((machine, id.index), local, options)?;
+        self.net.udp.portless.retain(|other| *other != id);
+        let socket = self.net.udp.get(id)?;
+        socket.local = if local.is_ipv6() { address::ipv6_mapped(bound) } else { bound };
+        (socket.bound, socket.options) = (bound, options);
+        socket.has_own_address = !bound.ip().is_unspecified();
+        socket.has_own_port = local.port() != 0;
+        Ok(())
+    }
+
     pub(super) fn udp_close(&mut self, id: SocketId) {
         let Ok(socket) = self.net.udp.get(id) else { return };
         let (machine, bound, member) = (socket.machine, socket.bound, socket.member);
@@ -218,13 +271,21 @@ impl Cluster {
         self.kernel.discard_all(waiters);
         self.net.udp.spare_buffers.extend(queue.into_iter().map(|(_, payload)| payload));
         self.net.udp.free.push(id.index);
-        self.net.udp_ports.release(machine, bound, id.index);
+        match bound.port() {
+            0 => self.net.udp.portless.retain(|other| *other != id),
+            _ => self.net.udp_ports.release(machine, bound, id.index),
+        }
         self.net.udp.groups.leave_all(member);
     }
 
     pub(crate) fn udp_process_ended(&mut self, machine: u32) {
         for index in self.net.udp_ports.owners_on(machine) {
             self.udp_close(SocketId { index, generation: self.net.udp.all[index as usize].generation });
+        }
+        for id in self.net.udp.portless.clone() {
+            if self.net.udp.machine_of(id) == Some(machine) {
+                self.udp_close(id);
+            }
         }
         self.net.udp.groups.end(machine);
     }
@@ -238,7 +299,7 @@ impl Cluster {
         if address::is_broadcast(peer.ip()) && !socket.options.broadcast {
             return Err(address::os_error(libc::EACCES));
         }
-        let (peer, _) = self.net.addresses.route(socket.local, peer, socket.machine)?;
+        let (peer, _) = self.net.addresses.route(socket.local_for(peer), peer, socket.machine)?;
         socket.peer = Some(peer);
         // A connected socket has the one address its packets come from, and leaves the wildcard.
         if socket.local.ip().is_unspecified() {
@@ -258,22 +319,33 @@ impl Cluster {
         self.net.udp_ports.relocate(machine, from, id.index, ip);
     }
 
-    /// Dissolves a connection (connect(2) with `AF_UNSPEC`). Whether the socket keeps its port.
-    pub(super) fn udp_disconnect(&mut self, id: SocketId) -> io::Result<bool> {
+    /// Dissolves a connection (connect(2) with `AF_UNSPEC`). An address and a port that were not asked for are given back; what has
+    /// arrived stays.
+    pub(super) fn udp_disconnect(&mut self, id: SocketId) -> io::Result<()> {
         let socket = self.net.udp.get(id)?;
         socket.peer = None;
-        if !socket.has_own_port {
-            self.udp_close(id);
-            return Ok(false);
-        }
-        if !socket.has_own_address {
+        let (has_own_address, has_own_port) = (socket.has_own_address, socket.has_own_port);
+        if !has_own_address {
             let any: std::net::IpAddr = match socket.local.is_ipv6() {
                 true => std::net::Ipv6Addr::UNSPECIFIED.into(),
                 false => std::net::Ipv4Addr::UNSPECIFIED.into(),
             };
             self.udp_relocate(id, any);
         }
-        Ok(true)
+        let socket = self.net.udp.get(id)?;
+        if !has_own_port && socket.bound.port() != 0 {
+            let (machine, bound) = (socket.machine, socket.bound);
+            socket.bound.set_port(0);
+            socket.local.set_port(0);
+            self.net.udp_ports.release(machine, bound, id.index);
+            self.net.udp.portless.push(id);
+        }
+        Ok(())
+    }
+
+    /// Whether a socket has no port: it had one, and has given it back.
+    pub(super) fn udp_is_portless(&mut self, id: SocketId) -> bool {
+        self.net.udp.get(id).is_ok_and(|socket| socket.bound.port() == 0)
     }
 
     pub(super) fn udp_set_options(&mut self, id: SocketId, options: SocketOptions) {
@@ -300,14 +372,7 @@ impl Cluster {
         if target.port() == 0 && (is_explicit || is_ipv4_of_ipv6) {
             return Err(address::os_error(libc::EINVAL));
         }
-        let (from, mut local) = (socket.machine, socket.local);
-        // A connection over IPv6 has chosen the address for IPv6 alone.
-        if !socket.has_own_address
-            && address::canonical(local).is_ipv6()
-            && address::canonical(target).is_ipv4()
-        {
-            local.set_ip(std::net::Ipv6Addr::UNSPECIFIED.into());
-        }
+        let (from, local) = (socket.machine, socket.local_for(target));
         if address::is_broadcast(target.ip()) && !socket.options.broadcast {
             return Err(address::os_error(libc::EACCES));
         }
@@ -480,9 +545,7 @@ impl Cluster {
         }
         let all = &self.net.udp.all;
         let accepts = |index: u32| match all[index as usize].peer {
-            // A peer at port 0 is a whole host.
-            Some(peer) if peer.port() == 0 => (peer.ip() == source.ip()).then_some(1),
-            Some(peer) => (peer == source).then_some(2),
+            Some(peer) => is_peer(peer, source).then_some(if peer.port() == 0 { 1 } else { 2 }),
             None => Some(0),
         };
         let Some(found) = self.net.udp_ports.find(machine, target.ip(), target.port(), accepts) else {
@@ -512,7 +575,7 @@ impl Cluster {
             return;
         };
         let from = socket.machine;
-        if socket.peer != Some(target) {
+        if !socket.peer.is_some_and(|peer| is_peer(peer, target)) || !socket.takes_from(target) {
             return;
         }
         self.trace_message(MessageKind::Unreachable, None, machine, from, &[]);

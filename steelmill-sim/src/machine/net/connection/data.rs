@@ -194,7 +194,7 @@ impl Cluster {
     }
 
     /// Whether both directions are clear and the peer has power, so that an acknowledgement would return.
-    fn has_round_trip(&self, from: u32, to: u32) -> bool {
+    pub(super) fn has_round_trip(&self, from: u32, to: u32) -> bool {
         let links = &self.net.links;
         links.is_clear(from, to) && links.is_clear(to, from) && self.hosts.silence(to).is_none()
     }
@@ -204,8 +204,8 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        if connection.end(side).state == State::Established {
-            connection.queue_fin(side);
+        // A FIN that is to be sent again waits for its timer.
+        if connection.end(side).state == State::Established && connection.queue_fin(side) {
             self.transmit(id, side);
         }
     }
@@ -284,9 +284,9 @@ impl Cluster {
             return;
         };
         let (from, to) = connection.way(side);
+        let segment = self.net.links.segment_size(from, to, connection.is_ipv6);
         let pipe = connection.out(side);
         let (unsent, is_fin_queued) = (pipe.unsent(), pipe.is_fin_queued());
-        let segment = self.net.links.segment_size(from, to);
         let latency_back = self.net.links.range(to, from).0;
         let (room, pending) = pipe.room(self.kernel.now, segment, latency_back);
         if let Some(at) = pending {
@@ -302,7 +302,7 @@ impl Cluster {
         }
         let has_fin = is_fin_queued && left == unsent;
         loop {
-            let (bytes, delivery) = self.flight_delivery(from, to, left, has_fin);
+            let (bytes, delivery) = self.flight_delivery((from, to), segment, left, has_fin);
             match delivery {
                 FlightDelivery::Arrives(at) => self.send(id, side, bytes, at),
                 FlightDelivery::Torn { bytes: first, at, rest_at, loss } => {
@@ -352,7 +352,7 @@ impl Cluster {
         if !matches!(connection.end(side).state, State::Established | State::Orphaned) {
             return;
         }
-        let segment = self.net.links.segment_size(from, to);
+        let segment = self.net.links.segment_size(from, to, connection.is_ipv6);
         if let Some(congestion) = connection.out(side).counting() {
             congestion.take_acknowledgements(now, segment);
             self.transmit(id, side);
@@ -402,26 +402,38 @@ impl Cluster {
         }
         let (from, to) = connection.way(side);
         let has_user_timeout = connection.options(side).user_timeout().is_some();
+        let segment = self.net.links.segment_size(from, to, connection.is_ipv6);
         let pipe = connection.out(side);
         let is_new = pipe.stalled_since.is_none();
-        pipe.stall(now, unacknowledged <= self.net.links.segment_size(from, to));
+        pipe.stall(now, unacknowledged <= segment);
         if is_new {
             self.net.tcp.mark_stalled(id, side);
         }
         if is_new || has_user_timeout {
-            self.tcp_schedule_giving_up(id, side);
+            self.schedule_giving_up(id, side, now);
         }
     }
 
-    /// Schedules when a stalled end gives up; again, when its options change.
-    pub(crate) fn tcp_schedule_giving_up(&mut self, id: ConnectionId, side: Side) {
-        let now = self.kernel.now;
+    /// Schedules when a stalled end gives up, at `not_before` or later.
+    fn schedule_giving_up(&mut self, id: ConnectionId, side: Side, not_before: Nanos) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
         if let (Some(since), Some(at)) = (connection.out(side).stalled_since, connection.gives_up_at(side)) {
-            self.schedule(at.max(now), Event::RetriesExhausted(id, side, since));
+            self.schedule(at.max(not_before), Event::RetriesExhausted(id, side, since));
         }
+    }
+
+    /// `TCP_USER_TIMEOUT` was changed. A timer that runs already ends as it would have, and the new value counts then.
+    pub(crate) fn tcp_user_timeout_changed(&mut self, id: ConnectionId, side: Side, before: Option<Nanos>) {
+        let now = self.kernel.now;
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let resends_from = connection.out(side).resends_from;
+        let ended_before = before.map(|timeout| resends_from + FIRST_RTO + timeout).filter(|end| *end > now);
+        let timer_ends = next_retransmission(resends_from, now).min(ended_before.unwrap_or(Nanos::MAX));
+        self.schedule_giving_up(id, side, timer_ends);
     }
 
     /// Retransmits from a stalled end: unsent data, unacknowledged data or a window probe.
@@ -497,8 +509,15 @@ impl Cluster {
         let has_due_bytes = pipe.has_due_bytes(now);
         let reader = connection.other(side);
         if has_due_bytes && self.is_deaf(id, reader) {
-            self.send_reset(id, reader);
-            return self.fail_end(id, reader, libc::ECONNRESET);
+            self.fail_end(id, reader, libc::ECONNRESET);
+            return self.answer_with_reset(id, side);
+        }
+        let Some(connection) = self.net.tcp.get(id) else { return };
+        if connection.end(reader).state == State::Failed {
+            let readable = connection.out(side).readable();
+            connection.out(side).lose_flights();
+            self.kernel.happened_often(|| EventKind::Deliver { connection: id.index, from, to, readable });
+            return self.answer_with_reset(id, side);
         }
         let pipe = self.net.tcp.get(id).expect("checked above").out(side);
         let arrived_before = pipe.arrived();
@@ -589,7 +608,7 @@ impl Cluster {
             return;
         }
         if connection.out(side).has_timed_out(self.kernel.now) {
-            let segment = self.net.links.segment_size(from, to);
+            let segment = self.net.links.segment_size(from, to, connection.is_ipv6);
             let pipe = self.net.tcp.get(id).expect("checked above").out(side);
             pipe.acknowledge_all();
             pipe.loses_segment(FoundBy::Timeout, segment);
@@ -609,7 +628,7 @@ impl Cluster {
             return;
         };
         let (from, to) = connection.way(side);
-        let segment = self.net.links.segment_size(from, to);
+        let segment = self.net.links.segment_size(from, to, connection.is_ipv6);
         let pipe = connection.out(side);
         if !pipe.has_unsent() {
             return;
@@ -663,7 +682,7 @@ impl Cluster {
     }
 
     /// A cut, hold or power loss between `machine` and `other`, or any other machine: blocked writers stall, because
-    /// their window probes get no answer (RFC 9293 §3.8.6.1).
+    /// their window probes get no answer (RFC 9293 §3.8.6.1), and idle ends are watched.
     pub(crate) fn tcp_link_blocked(&mut self, machine: u32, other: Option<u32>) {
         for (id, side) in self.net.tcp.blocked_writers(machine, other) {
             let connection = self.net.tcp.get(id).expect("listed just now");
@@ -672,6 +691,7 @@ impl Cluster {
                 self.stall(id, side);
             }
         }
+        self.watch_ends(machine, other);
     }
 
     pub(crate) fn retries_exhausted(&mut self, id: ConnectionId, side: Side, since: Nanos) {

@@ -34,7 +34,7 @@ impl Cluster {
         };
         let is_unread = connection.into(side).readable() > 0;
         // With both FINs sent there is nothing left to reset (RFC 9293 §3.10.4: CLOSING, LAST-ACK, TIME-WAIT).
-        let has_both_ended = connection.out(side).is_write_shut() && connection.into(side).has_fin_arrived();
+        let has_both_ended = connection.out(side).has_fin() && connection.into(side).has_fin_arrived();
         let is_reset = !has_both_ended
             && (mode == CloseMode::Reset || is_unread || connection.options(side).is_zero_linger());
         match connection.end(side).state {
@@ -58,14 +58,16 @@ impl Cluster {
             return;
         };
         connection.end(side).state = State::Orphaned;
-        connection.queue_fin(side);
+        let has_new_fin = connection.queue_fin(side);
         let pipe = connection.out(side);
         if let Some(since) = pipe.stalled_since {
             let at =
                 next_retransmission(pipe.resends_from, self.kernel.now).max(since + ORPHAN_RETRIES_TIMEOUT);
             self.schedule(at, Event::RetriesExhausted(id, side, since));
         }
-        self.transmit(id, side);
+        if has_new_fin {
+            self.transmit(id, side);
+        }
         self.close_end(id, side, State::Orphaned);
     }
 
@@ -81,7 +83,10 @@ impl Cluster {
         match self.send_segment(id, (from, to), Segment::Reset) {
             Delivery::Arrives(at) => self.schedule(at.max(not_before), Event::Reset(id, other)),
             Delivery::Held => self.hold_event(from, to, Event::Reset(id, other)),
-            Delivery::Lost => return false,
+            Delivery::Lost => {
+                self.watch(id, other);
+                return false;
+            }
         }
         true
     }
@@ -112,7 +117,7 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        let is_close_wait = connection.into(side).has_fin_arrived() && !connection.out(side).is_write_shut();
+        let is_close_wait = connection.into(side).has_fin_arrived() && !connection.out(side).has_fin();
         self.fail_end(id, side, if is_close_wait { libc::EPIPE } else { libc::ECONNRESET });
     }
 
@@ -197,14 +202,44 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
+        let time_wait = connection.ends_in_time_wait(side);
+        self.release_port_into(id, side, time_wait);
+    }
+
+    fn release_port_into(&mut self, id: ConnectionId, side: Side, time_wait: bool) {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         if !std::mem::take(&mut connection.has_port[usize::from(side)]) {
             return;
         }
         let (machine, _) = connection.link(side);
         let Addresses { local, peer } = *connection.addresses(side);
-        let time_wait = connection.ends_in_time_wait(side);
         let place = (machine, self.kernel.now);
         self.net.tcp_ports.close(place, address::canonical(local), address::canonical(peer), time_wait);
+    }
+
+    /// Gives back the ports of a machine's connections that are over, and of which a socket is left: no event marks the moment at
+    /// which the last acknowledgement arrives. Whether there were any.
+    pub(crate) fn tcp_release_ports_of_ended(&mut self, machine: u32) -> bool {
+        let mut was_any = false;
+        for (id, side) in self.net.tcp.ends_of(machine) {
+            let has_port = self.net.tcp.get(id).is_some_and(|one| one.has_port[usize::from(side)]);
+            if has_port && self.tcp_is_over(id, side) {
+                self.tcp_release_port_of_ended(id, side);
+                was_any = true;
+            }
+        }
+        was_any
+    }
+
+    /// Gives back the port of a connection that has ended, of which a socket is left; in TIME_WAIT, if it was closed first.
+    pub(crate) fn tcp_release_port_of_ended(&mut self, id: ConnectionId, side: Side) {
+        let is_over = self.tcp_is_over(id, side);
+        if let Some(connection) = self.net.tcp.get(id) {
+            let time_wait = is_over && connection.out(side).is_closed_first;
+            self.release_port_into(id, side, time_wait);
+        }
     }
 
     /// Closes all listeners and ends of a machine whose process exited or that lost power.

@@ -84,8 +84,8 @@ impl Cluster {
         };
         listener.backlog_max = backlog.min(BACKLOG_MAX);
         if !listener.is_listening {
-            let (machine, local) = (listener.machine, listener.local);
-            self.net.tcp_ports.listen(machine, address::canonical(local), id.index)?;
+            let (place, local) = ((listener.machine, self.kernel.now), listener.local);
+            self.net.tcp_ports.listen(place, address::canonical(local), id.index)?;
             self.net.tcp.listener(id).expect("checked above").is_listening = true;
         }
         Ok(())
@@ -323,11 +323,15 @@ impl Cluster {
             return;
         };
         let (from, to) = connection.link(CONNECTOR);
-        let (target, state) =
-            (address::canonical(connection.addresses(ACCEPTOR).local), connection.end(ACCEPTOR).state);
+        let target = address::canonical(connection.addresses(ACCEPTOR).local);
         if self.hosts.silence(to).is_some() {
             return self.schedule_syn_retransmission(id);
         }
+        self.drop_handshake_without_listener(id);
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
+        let state = connection.end(ACCEPTOR).state;
         let now = self.kernel.now;
         if state == State::NotCreated {
             let Addresses { local, peer } = *connection.addresses(CONNECTOR);
@@ -380,7 +384,8 @@ impl Cluster {
         if connection.end(CONNECTOR).state == State::SynSent {
             connection.is_self = true;
             connection.end(CONNECTOR).state = State::Established;
-            if connection.shuts_at_open {
+            // A simultaneous open ends with a FIN, if the socket was shut down for writing before.
+            if connection.out(CONNECTOR).is_write_shut() {
                 self.tcp_shutdown(id, CONNECTOR);
             }
             self.wake_end(id, CONNECTOR);
@@ -401,6 +406,7 @@ impl Cluster {
         match connection.end(CONNECTOR).state {
             State::SynSent => {
                 connection.end(CONNECTOR).state = State::Established;
+                self.keepalive_begins(id, CONNECTOR);
                 self.wake_end(id, CONNECTOR);
                 self.send_handshake_ack(id);
             }
@@ -449,9 +455,12 @@ impl Cluster {
             return;
         };
         let (from, to) = connection.link(ACCEPTOR);
-        if connection.end(ACCEPTOR).state != State::SynReceived {
+        if connection.end(ACCEPTOR).state != State::SynReceived || self.drop_handshake_without_listener(id) {
             return;
         }
+        let Some(connection) = self.net.tcp.get(id) else {
+            return;
+        };
         // It was arranged for a time after the last one.
         let (now, since) = (self.kernel.now, connection.syn_arrived_at);
         if next_syn_ack_retransmission(since, now).is_err_and(|end| now >= end) {
@@ -488,7 +497,10 @@ impl Cluster {
         self.leave_syn_queue(id);
         let connection = self.net.tcp.get(id).expect("checked above");
         connection.end(ACCEPTOR).state = State::Established;
-        let Some(listener) = connection.listener.and_then(|listener| self.net.tcp.listener(listener)) else {
+        self.keepalive_begins(id, ACCEPTOR);
+        let connection = self.net.tcp.get(id).expect("checked above");
+        let listener = connection.listener.and_then(|listener| self.net.tcp.listener(listener));
+        let Some(listener) = listener.filter(|listener| listener.is_listening) else {
             return self.tcp_close(id, ACCEPTOR, CloseMode::Reset);
         };
         listener.backlog.push_back(id);
@@ -503,6 +515,23 @@ impl Cluster {
         }
     }
 
+    /// Drops a half-open connection whose listener has ended: its SYN-ACK is not sent again, and another SYN is a new one. Whether it was
+    /// one.
+    fn drop_handshake_without_listener(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return false;
+        };
+        if connection.end(ACCEPTOR).state != State::SynReceived {
+            return false;
+        }
+        let listener = connection.listener.and_then(|listener| self.net.tcp.listener(listener));
+        let has_listener = listener.is_some_and(|listener| listener.is_listening);
+        if !has_listener {
+            self.drop_handshake(id);
+        }
+        !has_listener
+    }
+
     /// Drops a half-open connection at the acceptor's host.
     pub(super) fn drop_handshake(&mut self, id: ConnectionId) {
         let Some(connection) = self.net.tcp.get(id) else {
@@ -513,6 +542,7 @@ impl Cluster {
             State::NotCreated => {}
             _ => return,
         }
+        self.release_port(id, ACCEPTOR);
         self.close_end(id, ACCEPTOR, State::NotCreated);
     }
 

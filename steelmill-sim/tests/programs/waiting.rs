@@ -1,0 +1,177 @@
+//! Several threads that wait on one socket: what Linux promises of who is woken, and no more. Each program is carried out in
+//! simulations with several schedules, and on Linux itself if `ASK_LINUX` is set.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these are programs as people write them, with what clippy bans in code for the simulation"
+)]
+#![expect(unsafe_code, reason = "the C library's functions are called as C does")]
+
+use std::io::{Error, ErrorKind, Read as _, Result as IoResult, Write as _};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use steelmill_sim::{Campaign, Sim};
+
+/// So long takes whatever is on its way, on a busy machine.
+const WHILE: Duration = Duration::from_millis(300);
+
+fn both(main: fn() -> IoResult<()>) {
+    let scenario = move |sim: Sim| async move {
+        let life = sim.program("program", main).start().await?.ended().await;
+        anyhow::ensure!(life.is_success(), "{life}");
+        Ok(())
+    };
+    Campaign::new(scenario).seeds(20).check();
+    if std::env::var_os("ASK_LINUX").is_some() {
+        main().expect("Linux does the same");
+    }
+}
+
+/// Has so many threads wait, and gives what each of them gets.
+fn waiting<T: Send + 'static>(
+    threads: usize,
+    wait: impl Fn() -> IoResult<T> + Clone + Send + 'static,
+) -> Receiver<IoResult<T>> {
+    let (found, all) = channel();
+    for _ in 0..threads {
+        let (wait, found) = (wait.clone(), found.clone());
+        thread::spawn(move || found.send(wait()));
+    }
+    thread::sleep(WHILE);
+    all
+}
+
+/// What threads have got until now.
+fn got<T>(all: &Receiver<IoResult<T>>) -> IoResult<Vec<T>> {
+    thread::sleep(WHILE);
+    all.try_iter().collect()
+}
+
+#[test]
+fn a_connection_is_for_one_of_the_threads_that_accept() {
+    both(|| {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let waiter = std::sync::Arc::new(listener);
+        let all = waiting(3, move || waiter.accept());
+        assert!(got(&all)?.is_empty());
+        let first = TcpStream::connect(address)?;
+        let accepted = got(&all)?;
+        assert_eq!(accepted.iter().map(|(_, peer)| *peer).collect::<Vec<_>>(), [first.local_addr()?]);
+        let others = [TcpStream::connect(address)?, TcpStream::connect(address)?];
+        let mut peers: Vec<_> = got(&all)?.into_iter().map(|(_, peer)| peer).collect();
+        peers.sort_by_key(|peer| others[1].local_addr().is_ok_and(|second| second == *peer));
+        assert_eq!(peers, [others[0].local_addr()?, others[1].local_addr()?]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_datagram_is_for_one_of_the_threads_that_receive() {
+    both(|| {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        let (address, sender) = (socket.local_addr()?, UdpSocket::bind("127.0.0.1:0")?);
+        let waiter = std::sync::Arc::new(socket);
+        let all = waiting(3, move || {
+            let mut byte = [0];
+            waiter.recv(&mut byte).map(|_| byte[0])
+        });
+        sender.send_to(&[1], address)?;
+        assert_eq!(got(&all)?, [1]);
+        sender.send_to(&[2], address)?;
+        sender.send_to(&[3], address)?;
+        let mut others = got(&all)?;
+        others.sort_unstable();
+        assert_eq!(others, [2, 3]);
+        Ok(())
+    });
+}
+
+#[test]
+fn bytes_are_for_one_of_the_threads_that_read_and_the_end_for_all() {
+    both(|| {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let mut near = TcpStream::connect(listener.local_addr()?)?;
+        let (far, _) = listener.accept()?;
+        let far = std::sync::Arc::new(far);
+        let all = waiting(3, move || (&*far).read(&mut [0; 8]));
+        near.write_all(b"x")?; // of several, each might get some
+        assert_eq!(got(&all)?, [1]);
+        drop(near);
+        assert_eq!(got(&all)?, [0, 0]);
+        Ok(())
+    });
+}
+
+fn answer(result: i32) -> IoResult<i32> {
+    if result < 0 { Err(Error::last_os_error()) } else { Ok(result) }
+}
+
+fn epoll() -> IoResult<OwnedFd> {
+    // SAFETY: it takes no pointer; what it gives is a new descriptor, which nobody else has.
+    unsafe { answer(libc::epoll_create1(0)).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+fn control(epoll: &OwnedFd, operation: i32, fd: i32, events: i32) -> IoResult<i32> {
+    let mut event = libc::epoll_event { events: events as u32, u64: 7 };
+    // SAFETY: `event` is one for as long as the call takes.
+    answer(unsafe { libc::epoll_ctl(epoll.as_raw_fd(), operation, fd, &raw mut event) })
+}
+
+/// How many events come within a while.
+fn wait(epoll: &OwnedFd) -> IoResult<i32> {
+    let mut event = libc::epoll_event { events: 0, u64: 0 };
+    // SAFETY: there is room for one event.
+    answer(unsafe { libc::epoll_wait(epoll.as_raw_fd(), &raw mut event, 1, 2 * WHILE.as_millis() as i32) })
+}
+
+/// Of several that have it at least one is told; any of them may be, so each has to be ready for none.
+#[test]
+fn of_exclusive_epolls_one_is_told_at_least() {
+    both(|| {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        let (address, listener) = (listener.local_addr()?, std::sync::Arc::new(listener));
+        let all = waiting(3, move || {
+            let epoll = epoll()?;
+            control(&epoll, libc::EPOLL_CTL_ADD, listener.as_raw_fd(), libc::EPOLLIN | libc::EPOLLEXCLUSIVE)?;
+            match wait(&epoll)? {
+                0 => Ok(None),
+                _ => Ok(Some(listener.accept().map_err(|error| error.kind()).map(drop))),
+            }
+        });
+        let _near = TcpStream::connect(address)?;
+        thread::sleep(2 * WHILE);
+        let found = got(&all)?;
+        assert_eq!(found.len(), 3);
+        assert_eq!(found.iter().filter(|found| **found == Some(Ok(()))).count(), 1);
+        let are_others_in_vain = |found: &Option<Result<(), ErrorKind>>| {
+            matches!(found, None | Some(Ok(())) | Some(Err(ErrorKind::WouldBlock)))
+        };
+        assert!(found.iter().all(are_others_in_vain), "{found:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_exclusive_interest_is_not_changed_and_has_few_events() {
+    both(|| {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        let (one, other) = (epoll()?, epoll()?);
+        let exclusive = |epoll, operation, fd, events| {
+            control(epoll, operation, fd, events | libc::EPOLLEXCLUSIVE).map_err(|error| error.raw_os_error())
+        };
+        let (add, change) = (libc::EPOLL_CTL_ADD, libc::EPOLL_CTL_MOD);
+        let fd = socket.as_raw_fd();
+        assert_eq!(exclusive(&one, add, fd, libc::EPOLLIN | libc::EPOLLONESHOT), Err(Some(libc::EINVAL)));
+        assert_eq!(exclusive(&one, add, other.as_raw_fd(), libc::EPOLLIN), Err(Some(libc::EINVAL)));
+        assert_eq!(exclusive(&one, change, fd, libc::EPOLLIN), Err(Some(libc::EINVAL)));
+        assert_eq!(exclusive(&one, add, fd, libc::EPOLLIN | libc::EPOLLET), Ok(0));
+        let changed = control(&one, change, fd, libc::EPOLLIN).map_err(|error| error.raw_os_error());
+        assert_eq!(changed, Err(Some(libc::EINVAL)));
+        Ok(())
+    });
+}
