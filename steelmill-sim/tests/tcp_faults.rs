@@ -814,7 +814,7 @@ fn a_probe_after_a_heal_keeps_the_connection() {
     check(Seed(1), |sim| async move {
         let Pair { a, b, mut near, mut far, .. } = probing_pair(sim).await?;
         let cut = sim.partition(&a, &b);
-        sleep(sim, KEEP_IDLE + KEEP_PROBES - 10).await;
+        sleep(sim, KEEP_IDLE + KEEP_PROBES - 100).await; // before the ninth probe
         drop(cut);
         sleep(sim, 5 * KEEP_IDLE).await;
         near.write_all(b"still here").await?;

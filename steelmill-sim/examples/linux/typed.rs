@@ -345,6 +345,7 @@ macro_rules! typed_world {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
         use super::super::carry_out::Host;
+        use super::super::routed::MOMENT;
         use super::{Act, Ports, Setting, Trip, seen_from};
 
         enum Thing {
@@ -417,7 +418,8 @@ macro_rules! typed_world {
                         "ok".into()
                     }
                     Trip::Wait { millis } => {
-                        moment(Duration::from_millis(millis.into())).await;
+                        // In proportion to moments, which a look for what hangs on one has shorter and longer.
+                        moment(length * millis.into() / MOMENT.as_millis() as u32).await;
                         "waited".into()
                     }
                 });
