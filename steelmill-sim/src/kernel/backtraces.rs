@@ -38,7 +38,28 @@ pub(crate) fn answer(name: &CStr) -> Option<&'static CStr> {
     (IS_STD_ASKING.get() && name.to_bytes() == OF_ERRORS.as_bytes()).then_some(c"0")
 }
 
-/// The stack of this thread, if it is wanted.
+/// The stack of this thread, if it is wanted, without the frames of the panic hook.
 pub(crate) fn capture() -> Option<String> {
-    WANTED.get().copied().unwrap_or(false).then(|| internally(|| Backtrace::force_capture().to_string()))
+    let is_wanted = WANTED.get().copied().unwrap_or(false);
+    is_wanted.then(|| internally(|| without_hook(&Backtrace::force_capture().to_string()).to_owned()))
+}
+
+/// From the frame on with which a panic begins.
+fn without_hook(stack: &str) -> &str {
+    let panic =
+        stack.find("rust_begin_unwind").map(|name| stack[..name].rfind('\n').map_or(0, |end| end + 1));
+    &stack[panic.unwrap_or(0)..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_begins_where_the_panic_does() {
+        let stack =
+            "   0: hook\n             at hook.rs:1\n   1: __rustc::rust_begin_unwind\n   2: service\n";
+        assert_eq!(without_hook(stack), "   1: __rustc::rust_begin_unwind\n   2: service\n");
+        assert_eq!(without_hook("   0: service\n"), "   0: service\n");
+    }
 }
