@@ -126,14 +126,21 @@ impl Netlink {
     }
 
     fn ask(&self, kind: u16, flags: c_int, family: c_int) {
-        let mut request = [0; 24];
-        request[..4].copy_from_slice(&24_u32.to_ne_bytes());
+        self.ask_about(kind, flags, family, &[0; 7]);
+    }
+
+    /// A request, with what is behind the family.
+    fn ask_about(&self, kind: u16, flags: c_int, family: c_int, about: &[u8]) {
+        let mut request = vec![0; 17];
+        request.extend(about);
+        let length = request.len() as u32;
+        request[..4].copy_from_slice(&length.to_ne_bytes());
         request[4..6].copy_from_slice(&kind.to_ne_bytes());
         request[6..8].copy_from_slice(&((libc::NLM_F_REQUEST | flags) as u16).to_ne_bytes());
         request[8..12].copy_from_slice(&7_u32.to_ne_bytes());
         request[16] = family as u8;
         // SAFETY: there are so many bytes.
-        assert_eq!(unsafe { libc::send(self.0, request.as_ptr().cast(), request.len(), 0) }, 24);
+        assert_eq!(unsafe { libc::send(self.0, request.as_ptr().cast(), request.len(), 0) }, length as isize);
     }
 
     /// The next datagram's messages: kind, and what is behind the header.
@@ -175,6 +182,15 @@ fn the_kernel_answers_requests_for_links_and_addresses() {
             let refused = netlink.receive();
             assert_eq!(refused[0].0, libc::NLMSG_ERROR as u16);
             assert_eq!(refused[0].1[..4], (-libc::EPERM).to_ne_bytes());
+            assert_eq!(refused[0].1.len(), 4 + 24, "with all of the request");
+            // The way to an address: behind `struct rtmsg` an attribute of eight bytes, RTA_DST.
+            let to = |address: [u8; 4]| [&[0; 11][..], &[8, 0, 1, 0], &address].concat();
+            netlink.ask_about(libc::RTM_GETROUTE, 0, libc::AF_INET, &to([192, 0, 2, 0]));
+            let way = netlink.receive();
+            assert_eq!(way[0].0, libc::RTM_NEWROUTE);
+            assert!(way[0].1.ends_with(&[8, 0, 7, 0, 10, 0, 0, 2]), "RTA_PREFSRC: {way:?}");
+            netlink.ask_about(libc::RTM_GETROUTE, 0, libc::AF_INET, &to(OWN.octets()));
+            assert_eq!(netlink.receive()[0].1[7], libc::RTN_LOCAL);
             // SAFETY: these take no pointers.
             unsafe {
                 assert_eq!(libc::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_AUDIT), -1);

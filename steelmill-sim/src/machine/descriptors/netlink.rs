@@ -139,10 +139,10 @@ impl Message {
     }
 }
 
-/// What a program asks the kernel: the header, and what is behind it.
+/// What a program asks the kernel: all of it, the header's fields, and what is behind that.
 #[derive(Clone, Copy)]
 struct Request<'a> {
-    header: &'a [u8],
+    whole: &'a [u8],
     kind: u16,
     flags: i32,
     sequence: u32,
@@ -159,7 +159,13 @@ impl<'a> Request<'a> {
         let length = word(0) as usize;
         let payload = bytes.get(HEADER..length)?;
         let rest = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        let request = Self { header, kind: half(4), flags: half(6).into(), sequence: word(8), payload };
+        let request = Self {
+            whole: &bytes[..length],
+            kind: half(4),
+            flags: half(6).into(),
+            sequence: word(8),
+            payload,
+        };
         Some((request, rest))
     }
 
@@ -170,6 +176,21 @@ impl<'a> Request<'a> {
     /// The address family asked for; 0 for all.
     fn family(&self) -> i32 {
         self.payload.first().copied().unwrap_or(0).into()
+    }
+
+    /// To which address a route is asked for: an attribute behind `struct rtmsg`.
+    fn destination(&self) -> Option<IpAddr> {
+        let mut rest = self.payload.get(12..)?;
+        loop {
+            let [low, high, kind, behind, value @ ..] = rest else { return None };
+            let length = usize::from(u16::from_ne_bytes([*low, *high])).checked_sub(4)?;
+            let value = value.get(..length)?;
+            if u16::from_ne_bytes([*kind, *behind]) == RTA_DST {
+                let v4 = <[u8; 4]>::try_from(value).map(IpAddr::from);
+                return v4.or_else(|_| <[u8; 16]>::try_from(value).map(IpAddr::from)).ok();
+            }
+            rest = rest.get(4 + length.next_multiple_of(4)..)?;
+        }
     }
 
     /// The index of the interface asked for (`struct ifinfomsg`); 0 for all.
@@ -247,15 +268,37 @@ impl Reply {
             .finish()
     }
 
+    /// The way to an address: there is one to each, if only to nobody.
+    fn way_to(self, interfaces: &[Interface], to: IpAddr) -> Option<Vec<u8>> {
+        let all = || interfaces.iter().flat_map(|one| one.addresses.iter().map(move |(ip, _)| (one, *ip)));
+        let own = all().find(|(_, ip)| *ip == to).map(|(_, ip)| ip);
+        let is_local = to.is_loopback() || own.is_some();
+        let (interface, first) =
+            all().find(|(one, ip)| one.is_loopback() == is_local && ip.is_ipv4() == to.is_ipv4())?;
+        let kind = if is_local { libc::RTN_LOCAL } else { libc::RTN_UNICAST };
+        let prefix = if to.is_ipv4() { 32 } else { 128 };
+        let message = self
+            .message(libc::RTM_NEWROUTE)
+            .put(&[family_of(to) as u8, prefix, 0, 0, libc::RT_TABLE_MAIN])
+            .put(&[libc::RTPROT_UNSPEC, libc::RT_SCOPE_UNIVERSE, kind])
+            .put(&[0; 4])
+            .attribute(RTA_TABLE, &u32::from(libc::RT_TABLE_MAIN).to_ne_bytes())
+            .address(RTA_DST, to)
+            .attribute(RTA_OIF, &interface.index.to_ne_bytes())
+            .address(RTA_PREFSRC, own.unwrap_or(first));
+        Some(message.finish())
+    }
+
     /// The end of several.
     fn done(self) -> Vec<u8> {
         self.message(libc::NLMSG_DONE as u16).put(&[0; 4]).finish()
     }
 
-    /// That a request failed, or with 0 that it did not.
+    /// That a request failed, with all of it, or with 0 that it did not.
     fn error(self, request: Request<'_>, code: Errno) -> Vec<u8> {
         let error = Message::new(libc::NLMSG_ERROR as u16, 0, self.sequence, self.port);
-        error.put(&(-code).to_ne_bytes()).put(request.header).finish()
+        let asked = if code == 0 { &request.whole[..HEADER] } else { request.whole };
+        error.put(&(-code).to_ne_bytes()).put(asked).finish()
     }
 }
 
@@ -300,6 +343,10 @@ fn answers(interfaces: &[Interface], request: Request<'_>, port: u32) -> Vec<Vec
             };
             Ok(of_each_address(interfaces, request.family(), message))
         }
+        libc::RTM_GETROUTE => match request.destination().and_then(|to| reply.way_to(interfaces, to)) {
+            Some(way) => return vec![way],
+            None => Err(libc::EINVAL),
+        },
         // Requests come in fours: new, delete, get, and set. Only getting is for everybody.
         kind if kind >= libc::RTM_NEWLINK && kind % 4 != libc::RTM_GETLINK % 4 => Err(libc::EPERM),
         _ => Err(libc::EOPNOTSUPP),
