@@ -104,7 +104,7 @@ fn a_program_past_the_c_library_stays_in_the_simulation() {
 
 #[test]
 fn files_past_the_c_library_are_on_the_machines_disk() {
-    use rustix::fs::{AtFlags, CWD, Dir, FlockOperation, Mode, OFlags};
+    use rustix::fs::{AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, ResolveFlags};
     let main = || -> rustix::io::Result<()> {
         rustix::fs::mkdir("/data", Mode::RWXU)?;
         let directory = rustix::fs::open("/data", OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty())?;
@@ -126,6 +126,9 @@ fn files_past_the_c_library_are_on_the_machines_disk() {
         names.sort();
         assert_eq!(names, [".", "..", "renamed"]);
         rustix::fs::unlinkat(&directory, "renamed", AtFlags::empty())?;
+        // A call that there is no stand-in for is not done on the real file system.
+        let real = rustix::fs::openat2(CWD, "/", OFlags::RDONLY, Mode::empty(), ResolveFlags::empty());
+        assert_eq!(real.err(), Some(Errno::NOSYS));
         Ok(())
     };
     let scenario = move |sim: Sim| async move {

@@ -11,6 +11,7 @@ use crate::schema::system_use::SystemCall;
 
 pub(super) const PROCESSES: &str = "refused processes";
 const EVENTS: &str = "refused sources of events";
+const NEW_FILES: &str = "refused newer calls on files";
 const TREES: &str = "refused walks over directories";
 
 macro_rules! refuses {
@@ -141,6 +142,16 @@ pub(in crate::host) fn is_refused(number: c_long) -> bool {
         | libc::SYS_signalfd4
         | libc::SYS_perf_event_open
         | libc::SYS_userfaultfd => (SystemCall::Other, EVENTS),
+        // Who asks so has another way, for a Linux without it.
+        libc::SYS_openat2
+        | libc::SYS_fchmodat2
+        | libc::SYS_name_to_handle_at
+        | libc::SYS_open_by_handle_at
+        | libc::SYS_preadv2
+        | libc::SYS_pwritev2
+        | libc::SYS_splice
+        | libc::SYS_tee
+        | libc::SYS_vmsplice => (SystemCall::File, NEW_FILES),
         _ => return false,
     };
     confined().is_some_and(|process| refused::<()>(process, call, what, libc::ENOSYS).is_err())
