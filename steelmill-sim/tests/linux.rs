@@ -1390,7 +1390,7 @@ fn typed_sockets_on_hosts_answer(transcript: &[(Trip, &str)]) {
 
 #[test]
 fn typed_sockets_behind_a_cut_wait_until_it_heals() {
-    let on = |host, act| Trip::On { host, act };
+    let on = |host, step| Trip::On { host, step };
     let (cut, heal) = (Trip::Cut { from: 1, to: 0 }, Trip::Heal { from: 1, to: 0 });
     typed_sockets_on_hosts_answer(&[
         (on(0, Act::Bind { id: 0, ip: Any4, port: 0 }), "ok"),

@@ -21,14 +21,14 @@ use super::step::Step;
 
 /// What a program on several hosts consists of. Sockets have numbers of their own on all hosts together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Move {
-    /// A call on a host.
-    On { host: u8, step: Step },
+pub(crate) enum Move<S = Step> {
+    /// A call on a host, or an operation.
+    On { host: u8, step: S },
     /// From now on the router drops what goes from one host to another.
     Cut { from: u8, to: u8 },
     /// No longer.
     Heal { from: u8, to: u8 },
-    /// Nobody calls anything for so long.
+    /// Nothing is done for so long.
     Wait { millis: u16 },
 }
 

@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::carry_out::Host;
+use super::routed::Move;
 use super::step::Ip;
 
 /// An operation on the thing with a number; without one it does nothing.
@@ -64,17 +65,7 @@ pub(crate) enum Act {
 }
 
 /// What a program on several hosts consists of. A thing is used on the host on which it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trip {
-    /// An operation on a host.
-    On { host: u8, act: Act },
-    /// From now on the router drops what goes from one host to another.
-    Cut { from: u8, to: u8 },
-    /// No longer.
-    Heal { from: u8, to: u8 },
-    /// Nothing is done for so long.
-    Wait { millis: u16 },
-}
+pub(crate) type Trip = Move<Act>;
 
 /// Options of a `TcpSocket`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,7 +220,7 @@ impl Drawing {
     /// An operation on a thing, where that is.
     fn on(&mut self, id: u8, act: Act) {
         let host = self.homes[usize::from(id)];
-        self.trips.push(Trip::On { host, act });
+        self.trips.push(Trip::On { host, step: act });
     }
 
     /// Two things on two hosts: a listener and a stream, with the stream's other end, or two UDP sockets.
@@ -409,7 +400,7 @@ macro_rules! typed_world {
             for trip in trips {
                 router(*trip);
                 answers.push(match *trip {
-                    Trip::On { host, act } => {
+                    Trip::On { host, step: act } => {
                         let (network, host) = (&networks[usize::from(host)], hosts[usize::from(host)]);
                         course.answer(network, act, host, &|| moment(length)).await
                     }

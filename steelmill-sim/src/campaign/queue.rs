@@ -18,7 +18,7 @@ pub(super) struct QueuedSeed<'a> {
     /// The number of seeds taken before it.
     pub(super) place: usize,
     pub(super) seed: Seed,
-    /// How its run is varied from the seed's own; `None` if it is as the campaign's settings say.
+    /// How its run is varied from the seed's own; `None` or empty if it is as the campaign's settings say.
     pub(super) redraws: Option<&'a Redraws>,
     /// Its entry in the file of kept seeds, if it is a kept seed.
     pub(super) kept: Option<&'a KeptSeed>,
@@ -70,7 +70,7 @@ impl Queue<'_> {
         let (seed, redraws) = match &self.chosen {
             Some(chosen) => {
                 let Run { seed, redraws } = &chosen[nth as usize];
-                (*seed, Some(redraws).filter(|redraws| !redraws.is_empty()))
+                (*seed, Some(redraws))
             }
             None => (self.nth_seed(nth), None),
         };

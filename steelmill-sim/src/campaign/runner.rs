@@ -223,7 +223,7 @@ impl AnyCampaign<'_> {
         kept: Option<&KeptSeed>,
     ) -> Settings {
         let own = || Settings { seed, ..self.settings.clone() };
-        match (kept, redraws) {
+        match (kept, redraws.filter(|redraws| !redraws.is_empty())) {
             (Some(kept), _) => kept.settings(&self.settings),
             (None, Some(redraws)) => Settings { reseeds: redraws.reseeds(), ..own() },
             (None, None) => own(),

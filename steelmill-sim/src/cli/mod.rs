@@ -249,7 +249,7 @@ fn folders(folder: &Path, is_single: bool, record: &Record) -> Vec<PathBuf> {
 /// it found a smaller one.
 fn explain(campaign: &AnyCampaign<'_>, folder: &Path, program: &str, red: &RedSeed) -> Result<Option<Plan>> {
     let (seed, kept) = (red.seed, red.kept.as_ref());
-    let settings = campaign.settings_of(seed, Some(&red.redraws).filter(|redraws| !redraws.is_empty()), kept);
+    let settings = campaign.settings_of(seed, Some(&red.redraws), kept);
     let given = match &settings.faults {
         Faults::Plan(plan) => plan.clone(),
         Faults::Swarm | Faults::None => Plan::default(),

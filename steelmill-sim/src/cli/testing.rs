@@ -215,8 +215,7 @@ impl AnyCampaign<'_> {
         let kept = summary.kept.as_ref().and_then(|kept| kept.failed.first()).map(|(kept, _)| kept);
         let red = summary.red().next().expect("asked for where there is one");
         let seed = red.seed;
-        let redraws = Some(&red.redraws).filter(|redraws| !redraws.is_empty());
-        let settings = self.settings_of(seed, redraws, kept);
+        let settings = self.settings_of(seed, Some(&red.redraws), kept);
         // A kept seed may have other settings than this test.
         let flags = kept.map_or(flags.redrawn(&red.redraws), |kept| Args::explicit(&settings, kept.verify));
         let variables = Args { faults: None, ..flags }.variables(names_seed.then_some(seed));

@@ -212,6 +212,7 @@ impl AnyCampaign<'_> {
             watch,
             runs: 1,
             runs_max: self.explain_runs,
+            unlike: Vec::new(),
         };
         // A livelock shows early; hundreds of runs up to the full poll limit would take minutes.
         if is_livelock && poll_limit > POLL_LIMIT_DIVISOR {
@@ -268,6 +269,8 @@ struct Search<'a> {
     watch: &'a mut dyn FnMut(Progress),
     runs: u64,
     runs_max: u64,
+    /// Redraws with which the run did not fail alike: from when on, and drawn from which seed.
+    unlike: Vec<(Duration, u64)>,
 }
 
 impl Search<'_> {
@@ -297,7 +300,7 @@ impl Search<'_> {
         let settings = Settings { faults, poll_limit, trace: true, stacks: true, ..self.settings.clone() };
         let (outcome, traced) = self.campaign.attempt_traced(settings);
         self.runs += traced;
-        let nearest_green = self.nearest_green(&failure_rates);
+        let nearest_green = if failure_rates.is_empty() { None } else { self.nearest_green() };
         Shrunk {
             plan: self.plan.clone(),
             faults_before: from.faults.len(),
@@ -471,12 +474,6 @@ impl Search<'_> {
         Some(before)
     }
 
-    /// The seeds with which runs are drawn anew.
-    fn redraw_seeds(&self, runs: u32) -> impl Iterator<Item = u64> + use<> {
-        let seed = self.settings.seed.0;
-        (1..=runs).map(move |nth| seed ^ u64::from(nth) << 32)
-    }
-
     /// Samples how often the run still fails if everything after a certain time is drawn anew.
     fn failure_rates(&mut self, runs_per_sample: u32) -> Vec<FailureRate> {
         self.step = Step::FailureRates;
@@ -491,22 +488,29 @@ impl Search<'_> {
         let mut even = (0..=if end.is_zero() { 0 } else { intervals }).map(|nth| end * nth / intervals);
         while failure_rates.len() < SAMPLES_MAX {
             let Some(until) = even.next().or_else(|| next_sample(&failure_rates)) else { break };
-            let reseeded = |seed| {
-                let reseeds = Redraws::of(&settings.reseeds).then(until, seed).reseeds();
-                Settings { reseeds, ..settings.clone() }
-            };
-            let reseeded: Vec<Settings> = self.redraw_seeds(runs_per_sample).map(reseeded).collect();
+            let seeds: Vec<u64> =
+                (1..=runs_per_sample).map(|nth| settings.seed.0 ^ u64::from(nth) << 32).collect();
             let mut failed = 0;
-            for batch in reseeded.chunks(self.campaign.jobs_or_all()) {
+            for batch in seeds.chunks(self.campaign.jobs_or_all()) {
                 self.report_progress();
-                let Some(alike) = self.fail_alike(batch.to_vec()) else { return failure_rates };
-                failed += alike.into_iter().filter(|is_alike| *is_alike).count() as u32;
+                let redrawn = batch.iter().map(|seed| redrawn(&settings, until, *seed)).collect();
+                let Some(alike) = self.fail_alike(redrawn) else { return failure_rates };
+                for (seed, is_alike) in batch.iter().zip(alike) {
+                    failed += u32::from(is_alike);
+                    self.unlike.extend((!is_alike).then_some((until, *seed)));
+                }
             }
             let place = failure_rates.partition_point(|rate| rate.until < until);
             failure_rates.insert(place, FailureRate { until, runs: runs_per_sample, failed });
         }
         failure_rates
     }
+}
+
+/// The same run, but drawn anew from a seed after a time.
+fn redrawn(settings: &Settings, until: Duration, seed: u64) -> Settings {
+    let reseeds = Redraws::of(&settings.reseeds).then(until, seed).reseeds();
+    Settings { reseeds, ..settings.clone() }
 }
 
 /// The middle of the interval in which the failure rate changes most; `None` if it does not change.

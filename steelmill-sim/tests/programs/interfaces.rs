@@ -178,6 +178,8 @@ fn the_kernel_answers_requests_for_links_and_addresses() {
             );
             assert_eq!(&addresses[1].1[12..16], OWN.octets());
             assert_eq!(netlink.receive()[0].0, libc::NLMSG_DONE as u16);
+            netlink.ask(libc::RTM_GETADDR, libc::NLM_F_DUMP, libc::AF_UNIX);
+            assert_eq!(netlink.receive()[0].0, libc::NLMSG_DONE as u16, "of a family without addresses");
             netlink.ask(libc::RTM_DELADDR, libc::NLM_F_ACK, libc::AF_INET);
             let refused = netlink.receive();
             assert_eq!(refused[0].0, libc::NLMSG_ERROR as u16);

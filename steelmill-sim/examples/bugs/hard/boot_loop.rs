@@ -11,8 +11,7 @@ use steelmill_core::{Result, assert_sometimes_at_least};
 use steelmill_sim::Sim;
 use steelmill_sim::fault::{Budget, Family};
 
-use super::node::{Node, State, millis, start};
-use crate::talk::{Client, think};
+use super::node::{Node, State, millis, start, write};
 use crate::{Bug, ENDS, Version};
 
 pub(crate) const BUG: Bug = Bug {
@@ -74,20 +73,7 @@ async fn scenario(sim: Sim, version: Version) -> Result {
         ..Budget::of(&machines)
     };
     let records = sim.limit("records", 1..=200);
-    let writing = client.spawn("write", {
-        let client = client.clone();
-        async move {
-            let mut written = Vec::new();
-            let mut store = Client::new(client.network(), "store:7000");
-            for record in 1..=records {
-                if store.ask_within(millis(300), &client, &format!("write {record}")).await.is_ok() {
-                    written.push(record);
-                }
-                think(&client, millis(200)).await;
-            }
-            written
-        }
-    });
+    let writing = client.spawn("write", write(client.clone(), records, millis(300), millis(200)));
     sim.inject_faults(budget).run().await?;
     let written = writing.await?;
     let state = state.lock();

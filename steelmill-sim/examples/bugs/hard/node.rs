@@ -8,7 +8,7 @@ use steelmill_sim::{Clock, Machine, Sim};
 
 use crate::Version;
 use crate::disk::Disk;
-use crate::talk::{Answers, Listener, answer_all, words};
+use crate::talk::{Answers, Client, Listener, answer_all, think, words};
 
 pub(super) trait State: Default + Send + 'static {
     /// A process begins with the state that the last one left.
@@ -66,6 +66,19 @@ pub(super) async fn start<S: State>(sim: Sim, name: &str, version: Version) -> R
         factory.with::<Node<S>>()
     });
     Ok((machine.start().await?, state))
+}
+
+/// Has a client write records to the store, each `within` a time, with a pause of up to `pause`; those that were acknowledged.
+pub(super) async fn write(client: Machine, records: u64, within: Duration, pause: Duration) -> Vec<u64> {
+    let mut written = Vec::new();
+    let mut store = Client::new(client.network(), "store:7000");
+    for record in 1..=records {
+        if store.ask_within(within, &client, &format!("write {record}")).await.is_ok() {
+            written.push(record);
+        }
+        think(&client, pause).await;
+    }
+    written
 }
 
 pub(super) const fn millis(millis: u64) -> Duration {

@@ -1,11 +1,11 @@
 //! The nearest run that passes, to be compared with the shrunk one: the same up to a moment as late as possible.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{FailureRate, Search};
-use crate::schema::decision::Redraws;
+use super::{Search, redrawn};
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::{Fault, Faults, Plan};
 use crate::schema::settings::Settings;
@@ -45,25 +45,19 @@ impl fmt::Display for Differs {
 const TRIES_MAX: usize = 30;
 
 impl Search<'_> {
-    /// The nearest run that passes: drawn anew after the latest sampled time at which that helps, or else without the last
-    /// fault of the plan, which takes only what the failure takes.
-    pub(super) fn nearest_green(&self, failure_rates: &[FailureRate]) -> Option<NearestGreen> {
-        if failure_rates.is_empty() {
-            return None;
-        }
-        let may_pass = failure_rates.iter().rev().filter(|rate| rate.failed < rate.runs);
-        let redraws: Vec<_> = may_pass
-            .flat_map(|rate| self.redraw_seeds(rate.runs).map(|seed| (rate.until, seed)))
-            .take(TRIES_MAX)
-            .collect();
+    /// The nearest run that passes: drawn anew after the latest time at which a sample of the failure rates did not fail alike, or
+    /// else without the last fault of the plan, which takes only what the failure takes.
+    pub(super) fn nearest_green(&self) -> Option<NearestGreen> {
         let with = |plan: &Plan| Settings {
             faults: Faults::Plan(plan.clone()),
             trace: true,
             ..self.settings.clone()
         };
-        for (until, seed) in redraws {
-            let reseeds = Redraws::of(&self.settings.reseeds).then(until, seed).reseeds();
-            let outcome = self.campaign.attempt(Settings { reseeds, ..with(&self.plan) });
+        // Of one time the first; it may have failed in another way.
+        let mut unlike = self.unlike.clone();
+        unlike.sort_by_key(|(until, _)| Reverse(*until));
+        for (until, seed) in unlike.into_iter().take(TRIES_MAX) {
+            let outcome = self.campaign.attempt(redrawn(&with(&self.plan), until, seed));
             if outcome.failure.is_none() {
                 return Some(NearestGreen { differs: Differs::DrawnAnew(until), outcome });
             }

@@ -25,8 +25,6 @@ struct Entry {
     address: sockaddr_storage,
     mask: sockaddr_storage,
     broadcast: sockaddr_storage,
-    /// So that freeifaddrs(3) knows ours.
-    is_last: bool,
 }
 
 fn encoded(ip: IpAddr) -> sockaddr_storage {
@@ -86,7 +84,6 @@ unsafe extern "C" fn getifaddrs(first: *mut *mut ifaddrs) -> c_int {
                 address: std::mem::zeroed(),
                 mask: std::mem::zeroed(),
                 broadcast: std::mem::zeroed(),
-                is_last: next.is_null(),
             }
         });
         entry.address = of.map_or_else(|| link_address(interface), |(ip, _)| encoded(ip));
@@ -124,9 +121,9 @@ unsafe extern "C" fn freeifaddrs(first: *mut ifaddrs) {
     }
     let mut next: *mut Entry = first.cast();
     while !next.is_null() {
-        // SAFETY: each was boxed by `getifaddrs`, and the last one is marked.
+        // SAFETY: each was boxed by `getifaddrs`, and points to the next, the last one to none.
         let entry = unsafe { Box::from_raw(next) };
-        next = if entry.is_last { null_mut() } else { entry.entry.ifa_next.cast() };
+        next = entry.entry.ifa_next.cast();
     }
 }
 

@@ -320,41 +320,42 @@ fn of_each_address(
 }
 
 /// The messages that answer a request, each a datagram.
-fn answers(interfaces: &[Interface], request: Request<'_>, port: u32) -> Vec<Vec<u8>> {
+///
+/// # Errors
+/// `EPERM` for what would change something, `EOPNOTSUPP` for what nobody answers, and `ENODEV` and `EINVAL` for what there is not.
+fn answers(interfaces: &[Interface], request: Request<'_>, port: u32) -> Result<Vec<Vec<u8>>, Errno> {
     let flags = if request.is_dump() { libc::NLM_F_MULTI } else { 0 };
     let reply = Reply { flags, sequence: request.sequence, port };
-    let dumped = match request.kind {
+    let dumped: Vec<u8> = match request.kind {
         libc::RTM_GETLINK if request.is_dump() => {
-            Ok(interfaces.iter().flat_map(|interface| reply.link(interface)).collect())
+            interfaces.iter().flat_map(|interface| reply.link(interface)).collect()
         }
         libc::RTM_GETLINK => match interfaces.iter().find(|interface| interface.index == request.index()) {
-            Some(interface) => return vec![reply.link(interface)],
-            None => Err(libc::ENODEV),
+            Some(interface) => return Ok(vec![reply.link(interface)]),
+            None => return Err(libc::ENODEV),
         },
         libc::RTM_GETADDR if request.is_dump() => {
             let message =
                 |interface: &Interface, address| reply.address(libc::RTM_NEWADDR, interface, address);
-            Ok(of_each_address(interfaces, request.family(), message))
+            of_each_address(interfaces, request.family(), message)
         }
         libc::RTM_GETROUTE if request.is_dump() => {
             let message = |interface: &Interface, address| match interface.is_loopback() {
                 true => Vec::new(), // it is in the table of local addresses
                 false => reply.route(interface, address),
             };
-            Ok(of_each_address(interfaces, request.family(), message))
+            of_each_address(interfaces, request.family(), message)
         }
         libc::RTM_GETROUTE => match request.destination().and_then(|to| reply.way_to(interfaces, to)) {
-            Some(way) => return vec![way],
-            None => Err(libc::EINVAL),
+            Some(way) => return Ok(vec![way]),
+            None => return Err(libc::EINVAL),
         },
         // Requests come in fours: new, delete, get, and set. Only getting is for everybody.
-        kind if kind >= libc::RTM_NEWLINK && kind % 4 != libc::RTM_GETLINK % 4 => Err(libc::EPERM),
-        _ => Err(libc::EOPNOTSUPP),
+        kind if kind >= libc::RTM_NEWLINK && kind % 4 != libc::RTM_GETLINK % 4 => return Err(libc::EPERM),
+        _ => return Err(libc::EOPNOTSUPP),
     };
-    match dumped {
-        Ok(dumped) => vec![dumped, reply.done()],
-        Err(code) => vec![reply.error(request, code)],
-    }
+    // Without any there is only the end.
+    Ok([dumped, reply.done()].into_iter().filter(|message| !message.is_empty()).collect())
 }
 
 impl Cluster {
@@ -387,13 +388,16 @@ impl Cluster {
         let interfaces = self.interfaces(machine);
         let mut rest = &bytes[..];
         while let Some((request, behind)) = Request::parse(rest) {
-            let acknowledges = request.flags & libc::NLM_F_ACK != 0 && !request.is_dump();
-            let mut sent = answers(&interfaces, request, port);
-            let has_failed = sent[0].get(4..6) == Some(&(libc::NLMSG_ERROR as u16).to_ne_bytes()[..]);
-            if acknowledges && !has_failed {
-                let reply = Reply { flags: 0, sequence: request.sequence, port };
-                sent.push(reply.error(request, 0));
-            }
+            let reply = Reply { flags: 0, sequence: request.sequence, port };
+            let sent = match answers(&interfaces, request, port) {
+                Err(code) => vec![reply.error(request, code)],
+                Ok(mut answers) => {
+                    if request.flags & libc::NLM_F_ACK != 0 && !request.is_dump() {
+                        answers.push(reply.error(request, 0));
+                    }
+                    answers
+                }
+            };
             self.netlink_receives(id, sent);
             rest = behind;
         }
