@@ -3,8 +3,8 @@
 //! Each operation may wait for a moment; what is not done by then "waits", and is dropped. So a program needs no tasks, and is
 //! compared by what each operation gives: a value, or an error's kind and number.
 //!
-//! On several hosts ([`Trip`]) a router forwards, and drops at times, as in [`routed`](super::routed). What comes of a timer is compared where it
-//! does not hang on a moment.
+//! On several hosts ([`Trip`]) a router forwards, and drops at times, as in [`routed`](super::routed). What comes of a timer is
+//! compared where it does not hang on a moment.
 
 use std::collections::BTreeMap;
 

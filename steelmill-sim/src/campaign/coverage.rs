@@ -19,8 +19,8 @@ use crate::schema::settings::Seed;
 /// [`assert_sometimes!`](steelmill_core::assert_sometimes), [`assert_reachable!`](steelmill_core::assert_reachable),
 /// [`assert_unreachable!`](steelmill_core::assert_unreachable), [`buggify!`](steelmill_core::buggify) or one of the macros for
 /// [bounds](steelmill_core::coverage#bounds), such as
-/// [`assert_always_at_most!`](steelmill_core::assert_always_at_most), in any crate linked into the program, executed or not. A point that was never hit does not make a campaign red; a test that needs
-/// all of them asserts that [`never_reached`](Coverage::never_reached) is empty.
+/// [`assert_always_at_most!`](steelmill_core::assert_always_at_most), in any crate linked into the program, executed
+/// or not. A point that was never hit does not make a campaign red; a test that needs all of them asserts that [`never_reached`](Coverage::never_reached) is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Coverage {

@@ -56,12 +56,10 @@ impl Picture {
     /// The picture of a red run beside the nearest one that passes: see [`Shrunk::nearest_green`]. It is that of the red run
     /// alone if a trace is not whole, or too long.
     fn of_both(red: &Outcome, green: &NearestGreen) -> Option<Self> {
-        let Some(mut columns) =
-            Columns::of_both(red.trace.as_ref()?, green.outcome.trace.as_ref()?, EVENTS_SHOWN)
-        else {
+        let (trace, other) = (red.trace.as_ref()?, green.outcome.trace.as_ref()?);
+        let Some(columns) = Columns::of_both(trace, other, green.differs.to_string(), EVENTS_SHOWN) else {
             return Self::of(red);
         };
-        columns.twin.iter_mut().for_each(|twin| twin.differs = green.differs.to_string());
         Some(Self::with(red, columns))
     }
 

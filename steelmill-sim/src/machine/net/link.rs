@@ -432,8 +432,8 @@ impl Cluster {
         FlightDelivery::Arrives(at)
     }
 
-    /// A segment of a flight is lost, behind so many bytes, with so many segments behind it. What comes before it arrives; the others do when it was sent again: after a round trip if
-    /// enough came behind it, else after the retransmission timeout.
+    /// A segment of a flight is lost, behind so many bytes, with so many segments behind it. What comes before it arrives; the others do
+    /// when it was sent again: after a round trip if enough came behind it, else after the retransmission timeout.
     fn recovery(&mut self, (from, to): (u32, u32), at: Nanos, bytes: u64, behind: u64) -> FlightDelivery {
         let ppm = self.net.links.effect(from, to).map_or(0, |effect| effect.loss_ppm);
         let is_fast = behind >= DUPLICATES && self.net.links.is_clear(to, from);
