@@ -13,6 +13,7 @@ use std::arch::naked_asm;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_int};
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::OnceLock;
@@ -23,7 +24,7 @@ use object::{Endianness, Object as _, ObjectSection as _};
 
 use super::libc::symbols;
 use crate::machine::allocators::branches::{self, JUMP_LENGTH, Target};
-use crate::machine::allocators::{self, Owned, code_of};
+use crate::machine::allocators::{self, Code, Owned};
 use crate::machine::{cluster, executable, real, statics};
 
 /// Whether the calls of the allocators in this program are real, or why they are not; unset without an allocator.
@@ -34,9 +35,14 @@ static OUTCOME: OnceLock<Result<(), String>> = OnceLock::new();
 static MAKE_REAL: extern "C" fn() = make_real;
 
 extern "C" fn make_real() {
-    if allocators::linked().any(symbols::is_in_program) {
+    if linked().next().is_some() {
         OUTCOME.get_or_init(redirect);
     }
+}
+
+/// Functions of the allocators in this program, one of each.
+fn linked() -> impl Iterator<Item = usize> {
+    allocators::linked().map(|(function, _)| function).filter(|function| symbols::is_in_program(*function))
 }
 
 /// Whether programs can be simulated with the allocators of this process.
@@ -61,101 +67,120 @@ pub(crate) fn are_real() -> Result<(), String> {
 fn redirect() -> Result<(), String> {
     try_redirect().map_err(|reason| {
         format!(
-            "programs cannot be simulated with the allocator in this executable, whose calls of the C library have to be found and \
-             changed: {reason}; keep the symbols (`strip = \"none\"` in the profile), or let the system's allocator be that of \
-             tests: #[cfg_attr(not(test), global_allocator)]"
+            "programs cannot be simulated with the allocator in this executable, whose calls of the C library have to be \
+             changed in its code: {reason}, or let the system's allocator be that of tests: \
+             #[cfg_attr(not(test), global_allocator)]"
         )
     })
 }
 
 fn try_redirect() -> Result<(), String> {
-    let file = executable::map().map_err(|error| format!("/proc/self/exe: {error}"))?;
+    let file = executable::map().map_err(|error| format!("let /proc/self/exe be read ({error})"))?;
     let file = ElfFile64::<Endianness>::parse(file).map_err(|error| error.to_string())?;
-    let owned = Owned::of(&file);
+    let code = Code::in_file(&file);
+    let owned = Owned::of(&file, &code);
     let base = statics::base();
-    let linked: Vec<usize> =
-        allocators::linked().filter(|function| symbols::is_in_program(*function)).collect();
-    let is_owned = |function: &usize| owned.functions.iter().any(|range| range.start + base == *function);
-    if !linked.iter().all(is_owned) {
-        return Err("it has no symbols of the allocator".to_owned());
+    let is_owned = |function: usize| owned.functions.iter().any(|range| range.start + base == function);
+    if !linked().all(is_owned) {
+        return Err("keep its symbols (`strip = \"none\"` in the profile)".to_owned());
     }
-    let memory = File::options().write(true).open("/proc/self/mem");
-    let memory = memory.map_err(|error| format!("/proc/self/mem: {error}"))?;
-    let write = |code: &[u8], address: usize| {
-        memory.write_all_at(code, address as u64).map_err(|error| format!("/proc/self/mem: {error}"))
-    };
-    let (ours, tables) = (ours(), tables(&file, base));
-    let mut jumps = BTreeMap::new();
+    let mut redirection = Redirection::new(&file, base).map_err(not_writable)?;
     for function in &owned.functions {
-        let (code, address) = (code_of(&file, function).unwrap_or_default(), function.start + base);
-        for branch in branches::of(code, address) {
-            let target = target_of(branch.target, &tables);
-            let Some(name) = target.and_then(|target| ours.get(&target)) else { continue };
-            let jump = match jumps.get(name) {
-                Some(jump) => *jump,
-                None => {
-                    let jump = room(jumps.len());
-                    write(&branches::jump(real_function(name)?), jump)?;
-                    jumps.insert(*name, jump);
-                    jump
-                }
-            };
-            let instruction = branch.to(jump, code, address).ok_or("its code is too far away")?;
-            write(&instruction, address + branch.at)?;
-        }
-    }
-    if jumps.is_empty() {
-        return Err("the allocator makes none".to_owned());
+        redirection.of_function(code.of(function), function.start + base).map_err(not_writable)?;
     }
     let in_place = |range: &Range<usize>| range.start + base..range.end + base;
     allocators::have_code_at(owned.functions.iter().map(in_place).collect());
     Ok(())
 }
 
-/// The functions that this crate has in place of the C library's, by their addresses.
-fn ours() -> BTreeMap<usize, &'static CStr> {
-    let meant = symbols::OURS.iter().filter_map(|name| Some((symbols::meant_by(name)?, *name)));
-    meant.filter(|(function, _)| symbols::is_in_program(*function)).collect()
+fn not_writable(error: io::Error) -> String {
+    format!("let /proc/self/mem be written ({error})")
 }
 
-/// The global offset tables, through which code may call.
-fn tables(file: &ElfFile64<'_, Endianness>, base: usize) -> Vec<Range<usize>> {
-    let tables = [".got", ".got.plt"].into_iter().filter_map(|name| file.section_by_name(name));
-    let in_place = |table: ElfSection64<'_, '_, Endianness>| {
-        let start = table.address() as usize + base;
-        start..start + table.size() as usize
-    };
-    tables.map(in_place).collect()
+/// What it takes to have calls go to the C library.
+struct Redirection {
+    /// It writes memory that is not writable, as a debugger does (proc_pid_mem(5)).
+    memory: File,
+    /// The functions that this crate has in place of the C library's, by their addresses.
+    ours: BTreeMap<usize, &'static CStr>,
+    /// The global offset tables, through which code may call.
+    tables: Vec<Range<usize>>,
+    /// The jumps that were written, by the names of the functions they go to.
+    jumps: BTreeMap<&'static CStr, usize>,
 }
 
-fn target_of(target: Target, tables: &[Range<usize>]) -> Option<usize> {
-    const WORD: usize = size_of::<usize>();
-    match target {
-        Target::At(address) => Some(address),
-        // Most of what looks like a call through a table is none.
-        Target::Through(word) => {
-            let is_entry = word % WORD == 0 && tables.iter().any(|table| table.contains(&word));
-            let word: *const usize = std::ptr::with_exposed_provenance(word);
-            // SAFETY: it is in a table that the loader has mapped, and which it writes before code of the program executes.
-            is_entry.then(|| unsafe { word.read() })
+impl Redirection {
+    fn new(file: &ElfFile64<'_, Endianness>, base: usize) -> io::Result<Self> {
+        // By pthread_key_create an allocator's keys are known.
+        let names = symbols::OURS.iter().filter(|name| **name != c"pthread_key_create");
+        let ours = names.filter_map(|name| Some((symbols::meant_by(name)?, *name)));
+        let tables = [".got", ".got.plt"].into_iter().filter_map(|name| file.section_by_name(name));
+        let in_place = |table: ElfSection64<'_, '_, Endianness>| {
+            let start = table.address() as usize + base;
+            start..start + table.size() as usize
+        };
+        Ok(Self {
+            memory: File::options().write(true).open("/proc/self/mem")?,
+            ours: ours.filter(|(function, _)| symbols::is_in_program(*function)).collect(),
+            tables: tables.map(in_place).collect(),
+            jumps: BTreeMap::new(),
+        })
+    }
+
+    /// Redirects the calls of a function whose code is at an address.
+    fn of_function(&mut self, code: &[u8], address: usize) -> io::Result<()> {
+        let mut changed = None;
+        for branch in branches::of(code, address) {
+            if let Some(name) = self.name_of(branch.target) {
+                let jump = self.jump_to(name)?;
+                let code = changed.get_or_insert_with(|| code.to_vec());
+                branch.redirect(jump, code, address).ok_or(io::ErrorKind::InvalidInput)?;
+            }
         }
+        changed.map_or(Ok(()), |code| self.memory.write_all_at(&code, address as u64))
     }
-}
 
-/// The function that an allocator calls by a name.
-fn real_function(name: &CStr) -> Result<usize, String> {
-    if name == c"clock_gettime" {
-        return Ok(clock as *const () as usize);
+    /// The name of the function of ours that a branch goes to.
+    fn name_of(&self, target: Target) -> Option<&'static CStr> {
+        let target = match target {
+            Target::At(address) => address,
+            // Most of what looks like a call through a table is none.
+            Target::Through(word) => {
+                let is_entry = word.is_multiple_of(size_of::<usize>())
+                    && self.tables.iter().any(|table| table.contains(&word));
+                let word: *const usize = std::ptr::with_exposed_provenance(word);
+                // SAFETY: it is in a table that the loader has mapped, and which it writes before code of the program executes.
+                is_entry.then(|| unsafe { word.read() })?
+            }
+        };
+        // Most are outside of all of ours, and this is done before `main`.
+        let (first, last) = (self.ours.first_key_value()?.0, self.ours.last_key_value()?.0);
+        if (first..=last).contains(&&target) { self.ours.get(&target).copied() } else { None }
     }
-    // SAFETY: `name` ends with a zero.
-    let function = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
-    if function.is_null() { Err(format!("the C library has no {name:?}")) } else { Ok(function.addr()) }
+
+    /// The jump to the C library's function of a name, which is too far away for a call.
+    fn jump_to(&mut self, name: &'static CStr) -> io::Result<usize> {
+        if let Some(jump) = self.jumps.get(name) {
+            return Ok(*jump);
+        }
+        let function = match name == c"clock_gettime" {
+            true => clock as *const () as usize,
+            // SAFETY: `name` ends with a zero.
+            false => unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }.addr(),
+        };
+        if function == 0 {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let jump = room(self.jumps.len());
+        self.memory.write_all_at(&branches::jump(function), jump as u64)?;
+        self.jumps.insert(name, jump);
+        Ok(jump)
+    }
 }
 
 const ROOM: usize = symbols::OURS.len() * JUMP_LENGTH;
 
-/// The place for one of the jumps to functions of libraries, which are too far away for a call. No code executes it before that is
-/// written.
+/// The place of a jump. No code executes it before that is written.
 fn room(number: usize) -> usize {
     #[unsafe(naked)]
     extern "C" fn room() {

@@ -18,9 +18,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
-pub(crate) use owned::{Owned, code_of};
+pub(crate) use owned::{Code, Owned};
 
-// Functions that only an allocator has. A weak reference is null in a program without the function, and has no library
+// A function that each allocator has and nobody else. A weak reference is null in a program without the function, and has no library
 // linked that nothing else asks for.
 global_asm!(
     ".pushsection .data.rel.ro.steelmill_allocators, \"aw\", @progbits",
@@ -44,11 +44,16 @@ unsafe extern "C" {
     static steelmill_allocators: [*const c_void; 4];
 }
 
-/// Functions of the allocators that this program was linked with.
-pub(crate) fn linked() -> impl Iterator<Item = usize> {
+/// How the names of those allocators begin: jemalloc of the crates tikv-jemalloc-sys and jemalloc-sys, of other builds, and in place of
+/// the C library's `malloc`; mimalloc.
+const PREFIXES: [&[&str]; 4] = [&["_rjem_"], &["je_", "_je_"], &["_rjem_", "je_", "_je_"], &["mi_", "_mi_"]];
+
+/// The allocators that this program was linked with: a function of each, and how their names begin.
+pub(crate) fn linked() -> impl Iterator<Item = (usize, &'static [&'static str])> {
     // SAFETY: the table above, which the loader has relocated and nobody writes.
     let functions = unsafe { &steelmill_allocators };
-    functions.iter().filter(|function| !function.is_null()).map(|function| function.addr())
+    let all = functions.iter().zip(PREFIXES).map(|(function, prefixes)| (function.addr(), prefixes));
+    all.filter(|(function, _)| *function != 0)
 }
 
 /// A destructor of thread-specific data, as pthread_key_create(3) is given it.

@@ -35,22 +35,32 @@ pub(crate) fn of(code: &[u8], address: usize) -> Vec<Branch> {
 }
 
 fn of_x86_64(code: &[u8], address: usize) -> Vec<Branch> {
-    let branch = |at: usize| {
-        // `call`, `jmp`; `jcc`; the first two through memory (Intel's Software Developer's Manual, volume 2).
-        let form = match *code.get(at..)? {
-            [0xe8 | 0xe9, ..] => Form::Distance { opcode: 1 },
-            [0x0f, 0x80..=0x8f, ..] => Form::Distance { opcode: 2 },
-            [0xff, 0x15, ..] => Form::Memory { is_call: true },
-            [0xff, 0x25, ..] => Form::Memory { is_call: false },
-            _ => return None,
-        };
-        let end = at + form.length();
-        let distance = i32::from_le_bytes(code.get(end - 4..end)?.try_into().ok()?);
-        let to = (address + end).wrapping_add_signed(distance as isize);
-        let target = if matches!(form, Form::Memory { .. }) { Target::Through(to) } else { Target::At(to) };
-        Some(Branch { at, target, form })
+    let mut branches = Vec::new();
+    let mut at = 0;
+    // No iterator: unoptimized, too, this is to be fast.
+    while at < code.len() {
+        if let Some(branch) = x86_64_at(code, address, at) {
+            branches.push(branch);
+        }
+        at += 1;
+    }
+    branches
+}
+
+fn x86_64_at(code: &[u8], address: usize, at: usize) -> Option<Branch> {
+    // `call`, `jmp`; `jcc`; the first two through memory (Intel's Software Developer's Manual, volume 2).
+    let form = match code[at] {
+        0xe8 | 0xe9 => Form::Distance { opcode: 1 },
+        0x0f if matches!(code.get(at + 1), Some(0x80..=0x8f)) => Form::Distance { opcode: 2 },
+        0xff if code.get(at + 1) == Some(&0x15) => Form::Memory { is_call: true },
+        0xff if code.get(at + 1) == Some(&0x25) => Form::Memory { is_call: false },
+        _ => return None,
     };
-    (0..code.len()).filter_map(branch).collect()
+    let end = at + form.length();
+    let distance = i32::from_le_bytes(code.get(end - 4..end)?.try_into().ok()?);
+    let to = (address + end).wrapping_add_signed(distance as isize);
+    let target = if matches!(form, Form::Memory { .. }) { Target::Through(to) } else { Target::At(to) };
+    Some(Branch { at, target, form })
 }
 
 fn of_aarch64(code: &[u8], address: usize) -> Vec<Branch> {
@@ -80,8 +90,14 @@ impl Form {
 }
 
 impl Branch {
-    /// The instruction that goes to another target instead, in code at an address; `None` if that is too far away.
-    pub(crate) fn to(&self, target: usize, code: &[u8], address: usize) -> Option<Vec<u8>> {
+    /// Has the branch go to another target, in code at an address; `None` if that is too far away.
+    pub(crate) fn redirect(&self, target: usize, code: &mut [u8], address: usize) -> Option<()> {
+        let instruction = self.to(target, code, address)?;
+        code.get_mut(self.at..self.at + instruction.len())?.copy_from_slice(&instruction);
+        Some(())
+    }
+
+    fn to(&self, target: usize, code: &[u8], address: usize) -> Option<Vec<u8>> {
         let (begin, length) = (address + self.at, self.form.length());
         let near = |end: usize| i32::try_from(target.wrapping_sub(end) as isize).ok().map(i32::to_le_bytes);
         Some(match self.form {
@@ -138,7 +154,7 @@ mod tests {
                 of(&code, ADDRESS).iter().any(|branch| branch.target == Target::At(0x41_0000)),
                 "{branch:?}"
             );
-            assert_eq!(branch.to(usize::MAX / 2, &code, ADDRESS), None);
+            assert_eq!(branch.redirect(usize::MAX / 2, &mut code, ADDRESS), None);
         }
     }
 

@@ -18,7 +18,7 @@ use object::read::elf::ElfFile64;
 use object::{Endianness, Object as _, ObjectSymbol as _, SymbolKind};
 
 use super::Startup;
-use crate::machine::allocators::Owned;
+use crate::machine::allocators::{Code, Owned};
 use crate::machine::executable;
 
 /// Crates whose statics all processes share, by the beginnings of their paths.
@@ -182,7 +182,7 @@ fn read() -> Option<Image> {
     let loaded = unsafe { PRISTINE.load(Ordering::Acquire).as_ref() }?;
     let (data, pristine) = (loaded.data.clone(), &*loaded.bytes);
     let file = ElfFile64::<Endianness>::parse(executable::map().ok()?).ok()?;
-    let allocators = Owned::of(&file);
+    let allocators = Owned::of(&file, &Code::in_file(&file));
     let (mut shared, mut own) = (Vec::new(), BTreeSet::new());
     let (mut argc, mut argv, mut hook, mut has_symbols) = (None, None, None, false);
     for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Data && symbol.size() > 0) {
