@@ -104,6 +104,9 @@ const NAMELESS: usize = 16;
 /// How finely changes are told apart, in bytes.
 const LINE: usize = 64;
 
+/// What is not longer than this is copied along with changes on both sides of it: that takes less time than to look at it.
+const GAP: usize = 256;
+
 // SAFETY: it is plain data.
 unsafe impl Sync for Image {}
 // SAFETY: as above.
@@ -390,6 +393,16 @@ impl Swap {
             lines.into_iter().partition(|line| has_changed(*line));
         self.unchanged = joined(unchanged);
         self.changed.extend(changed);
+        self.changed.sort_by_key(|piece| piece.address);
+        let changed = joined(std::mem::take(&mut self.changed));
+        let starts: BTreeSet<usize> = changed.iter().map(|piece| piece.address).collect();
+        let ends: BTreeSet<usize> = changed.iter().map(|piece| piece.address + piece.length).collect();
+        let is_gap = |piece: &mut Piece| {
+            let end = piece.address + piece.length;
+            piece.length <= GAP && ends.contains(&piece.address) && starts.contains(&end)
+        };
+        let gaps = self.unchanged.extract_if(.., is_gap);
+        self.changed = changed.into_iter().chain(gaps).collect();
         self.changed.sort_by_key(|piece| piece.address);
         self.changed = joined(std::mem::take(&mut self.changed));
     }
