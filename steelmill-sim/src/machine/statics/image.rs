@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::ops::Range;
+use std::os::fd::AsRawFd as _;
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering, compiler_fence};
@@ -183,8 +184,8 @@ fn read() -> Option<Image> {
     // SAFETY: null, or what `keep_pristine` leaked.
     let loaded = unsafe { PRISTINE.load(Ordering::Acquire).as_ref() }?;
     let (data, pristine) = (loaded.data.clone(), &*loaded.bytes);
-    let file = std::fs::read("/proc/self/exe").ok()?;
-    let file = ElfFile64::<Endianness>::parse(&*file).ok()?;
+    let file = Mapped::open("/proc/self/exe").ok()?;
+    let file = ElfFile64::<Endianness>::parse(file.bytes()).ok()?;
     let (mut shared, mut own) = (Vec::new(), BTreeSet::new());
     let (mut argc, mut argv, mut hook, mut has_symbols) = (None, None, None, false);
     for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Data && symbol.size() > 0) {
@@ -219,6 +220,40 @@ fn read() -> Option<Image> {
         let pristine = ranges.iter().flat_map(of).copied().collect();
         Image { data: data.clone(), ranges, pristine, argc, argv, hook }
     })
+}
+
+/// A file in memory. It is mapped, not read: most of a program's is debug information, which is not looked at.
+struct Mapped {
+    start: *mut c_void,
+    length: usize,
+}
+
+impl Mapped {
+    fn open(path: &str) -> std::io::Result<Self> {
+        let file = std::fs::File::open(path)?;
+        let length = file.metadata()?.len() as usize;
+        // SAFETY: a new mapping, of a file that is open.
+        let start = unsafe {
+            libc::mmap(null_mut(), length, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0)
+        };
+        if start == libc::MAP_FAILED {
+            Err(std::io::Error::last_os_error())
+        } else {
+            Ok(Self { start, length })
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: so much is mapped until this is dropped, and the file of a program that executes is not written (ETXTBSY).
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.length) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: it is mapped, and nothing borrows from it any more.
+        unsafe { libc::munmap(self.start, self.length) };
+    }
 }
 
 fn is_shared(name: &str) -> bool {
