@@ -8,6 +8,7 @@ const DEPENDENCIES: &[(&str, &[&str], &[&str])] = &[
     ("steelmill-promises", &[], &["steelmill-core"]),
     ("steelmill-sim", &["steelmill-core"], &[]),
     ("steelmill-acceptance", &["steelmill-core", "steelmill-sim"], &[]),
+    ("steelmill-beside", &[], &["steelmill-core", "steelmill-sim"]),
     ("steelmill-ecosystem", &[], &["steelmill-core", "steelmill-runtime", "steelmill-sim"]),
     ("steelmill-runtime", &["steelmill-core"], &[]),
     ("demo-app", &["steelmill-core", "steelmill-sim", "steelmill-runtime"], &[]),
