@@ -34,6 +34,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/host/libc/environment.rs",
     "steelmill-sim/src/host/libc/identity.rs",
     "steelmill-sim/src/host/libc/interfaces.rs",
+    "steelmill-sim/src/host/libc/local_time.rs",
     "steelmill-sim/src/host/libc/locks.rs",
     "steelmill-sim/src/host/libc/mappings.rs",
     "steelmill-sim/src/host/libc/names.rs",
