@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use serde_json::json;
 
-use crate::meter;
+use steelmill_meter as meter;
 
 /// The server's answer to each request.
 pub(crate) const ANSWER: &str = "an answer of some length, as a small service gives it";

@@ -1,8 +1,6 @@
 //! Requests of reqwest to axum, both as they are, on two simulated machines.
 
 mod harness;
-#[path = "../../benches/peers/meter.rs"]
-mod meter;
 
 use std::time::Duration;
 

@@ -2,8 +2,6 @@
 //! hyper's client, of which reqwest is made, by a connector, as reqwest takes none.
 
 mod harness;
-#[path = "../../benches/peers/meter.rs"]
-mod meter;
 
 use std::io;
 use std::net::SocketAddr;

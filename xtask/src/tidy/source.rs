@@ -52,7 +52,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/host/libc/time.rs",
     "steelmill-sim/src/host/libc/transfers.rs",
     "steelmill-sim/src/host/libc/unwinding.rs",
-    "steelmill-sim/benches/peers/meter.rs",
+    "steelmill-core/meter/src/lib.rs",
     "steelmill-sim/examples/linux/calls.rs",
     "steelmill-sim/examples/linux/files/calls.rs",
     "steelmill-sim/ecosystem/tests/databases/lmdb.rs",
