@@ -6,9 +6,6 @@
 //! - `echo`: 64 bytes to a server and back, on real loopback sockets, the server written on a world's network and on
 //!   tokio's own types. The client is the same for both.
 
-#[path = "../../steelmill-sim/benches/peers/meter.rs"]
-mod meter;
-
 use std::hint::black_box;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,6 +17,7 @@ use steelmill_core::{
     Daemon, DaemonRef, Factory, Network, Result, RunningFactory, TcpListener, assert_always,
     assert_always_at_most, assert_reachable, assert_sometimes, assert_unreachable, buggify,
 };
+use steelmill_meter as meter;
 use steelmill_runtime::RuntimeWorld;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -9,9 +9,6 @@
 //!   waits for a signal, telling it, and joining it;
 //! - `child`: making, starting and stopping a child factory with one daemon, against one such task.
 
-#[path = "../../steelmill-sim/benches/peers/meter.rs"]
-mod meter;
-
 use std::future::{Future, poll_fn};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use steelmill_core::{Daemon, DaemonRef, Factory, Result, RunningFactory, Scope};
+use steelmill_meter as meter;
 use steelmill_runtime::RuntimeWorld;
 use tokio::sync::{mpsc, oneshot, watch};
 

@@ -40,6 +40,7 @@ static SERVED: AtomicUsize = AtomicUsize::new(0);
 /// The thread that receives the process's signals.
 pub(crate) struct Signals {
     launched: oneshot::Sender<Service>,
+    notifier: Option<Arc<Notifier>>,
 }
 
 impl Signals {
@@ -53,6 +54,7 @@ impl Signals {
             Source::new()?
         };
         let (launched, launches) = oneshot::channel();
+        let signals = Signals { launched, notifier: notifier.clone() };
         let name = name.to_owned();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let mut listener = Listener {
@@ -69,7 +71,7 @@ impl Signals {
             runtime.block_on(listener.listen());
         })?;
         SERVED.fetch_add(1, Ordering::Relaxed);
-        Ok(Signals { launched })
+        Ok(signals)
     }
 
     /// Stops a factory by the first signal, and the process if that does not end; until what is returned is dropped.
@@ -78,12 +80,24 @@ impl Signals {
         let runtime = Handle::current();
         // The thread is there for as long as the process.
         let _ = self.launched.send(Service { remote, reloads, runtime, ended });
-        Served(served)
+        Served { _served: served, notifier: self.notifier }
     }
 }
 
-/// Dropped when nothing can hang any more.
-pub(crate) struct Served(#[expect(dead_code, reason = "kept for its drop")] oneshot::Sender<()>);
+/// Dropped when nothing can hang any more. The service manager has heard of the stop by then: one that a daemon asked for may be
+/// over before anybody who follows the factory is told.
+pub(crate) struct Served {
+    _served: oneshot::Sender<()>,
+    notifier: Option<Arc<Notifier>>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if let Some(notifier) = &self.notifier {
+            notifier.stopping();
+        }
+    }
+}
 
 struct Service {
     remote: Remote,

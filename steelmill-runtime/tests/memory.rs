@@ -1,15 +1,12 @@
 //! Memory of child factories and subscriptions: bounded for each live one, and freed at its end.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
-#[path = "../../steelmill-sim/benches/peers/meter.rs"]
-#[allow(dead_code, reason = "only `growth` is used here")]
-mod meter;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use steelmill_core::{Daemon, DaemonRef, Deadlines, Factory, Result, RunningFactory, Scope};
+use steelmill_meter as meter;
 use steelmill_runtime::RuntimeWorld;
 
 /// Shared by all children.

@@ -124,6 +124,15 @@ fn the_manager_is_told_of_the_start_and_of_the_stop() {
 }
 
 #[test]
+fn a_service_that_ends_by_itself_says_that_it_stops() {
+    for _ in 0..20 {
+        let manager = Manager::start("leaving", false, &[]);
+        manager.until(|message| message == "STOPPING=1");
+        assert_eq!(manager.end(), Some(0));
+    }
+}
+
+#[test]
 fn what_is_not_well_is_the_status() {
     let manager = Manager::start("ill", false, &[]);
     manager.until(|message| message == "STATUS=test: not ready; test: Ill is failing: no disk");
@@ -213,6 +222,7 @@ fn service() {
         factory.health_checks(HealthChecks { every: Duration::from_millis(20), timeout });
         match kind.as_str() {
             "ill" => factory.with::<Ill>(),
+            "leaving" => factory.with::<Leaving>(),
             "hanging" => {
                 configure(factory, || Ok(Limit(HUNG_UP.swap(true, Ordering::Relaxed).into())))?;
                 factory.with::<Hanging>()
@@ -236,6 +246,20 @@ impl Daemon for Ill {
 
     async fn health(&self) -> Health {
         Health::failing("no disk")
+    }
+}
+
+/// Stops its factory as soon as it runs.
+struct Leaving;
+
+impl Daemon for Leaving {
+    fn build(_: &mut Factory) -> Result<Self> {
+        Ok(Leaving)
+    }
+
+    async fn run(self: &Arc<Self>, scope: &Scope) -> Result {
+        scope.request_stop();
+        Ok(())
     }
 }
 

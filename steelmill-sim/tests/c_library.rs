@@ -101,3 +101,35 @@ fn a_machine_has_a_name_cpus_and_processes_of_its_own() {
     assert_eq!(identity(), outside);
     assert_eq!(outside.2, std::process::id());
 }
+
+/// The hour of 2026-01-01 00:00 UTC in local time, by two functions of the C library, and what mktime makes of it.
+fn local_hours() -> ([i32; 2], i64) {
+    unsafe extern "C" {
+        fn tzset();
+    }
+    let began = 1_767_225_600;
+    // SAFETY: each function is given valid places to read from and to write to.
+    unsafe {
+        let mut filled: libc::tm = std::mem::zeroed();
+        libc::localtime_r(&raw const began, &raw mut filled);
+        let hours = [filled.tm_hour, (*libc::localtime(&raw const began)).tm_hour];
+        tzset();
+        (hours, libc::mktime(&raw mut filled))
+    }
+}
+
+#[test]
+fn the_time_zone_is_of_the_program_not_of_the_host_or_of_another_machine() {
+    check(Seed(1), |sim| async move {
+        for (name, zone, hour) in
+            [("a", "CET-1CEST,M3.5.0,M10.5.0/3", 1), ("b", "", 0), ("c", "XYZ-5", 5), ("d", "Asia/Tokyo", 0)]
+        {
+            let machine = sim.program(name, move || assert_eq!(local_hours(), ([hour; 2], 1_767_225_600)));
+            let machine = if zone.is_empty() { machine } else { machine.env("TZ", zone) };
+            let life = machine.start().await?.ended().await;
+            anyhow::ensure!(life.is_success(), "{name}: {life}");
+        }
+        assert_eq!(local_hours().0, [0; 2], "a task's zone is UTC as well");
+        Ok(())
+    });
+}

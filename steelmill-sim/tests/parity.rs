@@ -1,26 +1,9 @@
-//! Code written against tokio's own socket methods compiles and works in the simulated world.
+//! The simulated sockets have tokio's methods. (That code which uses them works in both worlds is a test of core.)
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use steelmill_sim::{Seed, check};
-
-mod world {
-    pub(crate) use steelmill_sim::{
-        Network, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpSocket, TcpStream,
-        UdpSocket, WriteHalf,
-    };
-}
-
-#[path = "../../steelmill-core/parity.rs"]
-mod parity;
-
-#[test]
-fn sockets_are_used_as_tokio_has_them() {
-    check(Seed(1), |sim| async move { Ok(parity::everything(sim.network()).await?) });
-}
 
 /// Methods of tokio's sockets that the simulated ones do not have, each with the reason.
 const LEFT_OUT: [(&str, &str); 14] = [

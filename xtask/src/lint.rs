@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::steps::{Outcome, Steps};
-use crate::workspace::{ECOSYSTEM, Workspace};
+use crate::workspace::{BESIDE, ECOSYSTEM, Workspace};
 use crate::{sim, tidy};
 
 /// Runs the checks; true when all are green.
@@ -13,7 +13,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     let mut steps = Steps::new("lint");
     steps.run("format", || outcome(workspace.cargo(["fmt", "--all", "--check"])));
     steps.run("tidy", || Ok(tidy::run(workspace)?.into()));
-    steps.run("clippy: runtime world", || clippy(workspace.all_but(&[ECOSYSTEM], ["clippy"])));
+    steps.run("clippy: runtime world", || clippy(workspace.all_but(&[ECOSYSTEM, BESIDE], ["clippy"])));
     steps.run("clippy: sim world", || {
         // core and sim again, without the features that the runtime world enables in them. Clippy builds no binary, so
         // this can share the target directory, and most of what was checked before.

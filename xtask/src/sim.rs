@@ -16,8 +16,11 @@ const BUILD_FAILED: u8 = 101;
 /// Clap's exit code, too.
 const WRONG_USAGE: u8 = 2;
 
+/// The demo's sim world; its default is the other.
+pub(crate) const FEATURE: &str = "demo-app/sim";
+
 /// The cargo arguments that select the demo's sim world.
-pub(crate) const WORLD: [&str; 5] = ["-p", "demo-app", "--no-default-features", "--features", "demo-app/sim"];
+pub(crate) const WORLD: [&str; 5] = ["-p", "demo-app", "--no-default-features", "--features", FEATURE];
 
 /// The demo's `--help`, committed so that it can be read without a build. A test of the demo compares and rewrites it.
 const DEMO_HELP: &str = include_str!("sim-help.txt");
@@ -113,8 +116,8 @@ fn help() -> String {
 
 /// A cargo command on the sim world of all scenarios at once: cargo builds what they share once for each set of features, and
 /// here it is one for all.
-pub(crate) fn of_all_scenarios(workspace: &Workspace, subcommand: &str) -> Command {
-    let mut command = workspace.cargo([subcommand, "--profile", "sim"]);
+pub(crate) fn build_of_all(workspace: &Workspace) -> Command {
+    let mut command = workspace.cargo(["build", "--profile", "sim"]);
     command.args(WORLD).args(["-p", "steelmill-sim"]).args(target(workspace));
     command
 }
@@ -122,7 +125,7 @@ pub(crate) fn of_all_scenarios(workspace: &Workspace, subcommand: &str) -> Comma
 /// Builds every scenario and returns the command that runs one with `args`; `None` when the build failed.
 pub(crate) fn built(workspace: &Workspace, args: &[OsString]) -> Result<Option<Command>> {
     let (scenario, args) = Scenario::take(args)?;
-    let mut build = of_all_scenarios(workspace, "build");
+    let mut build = build_of_all(workspace);
     build.args(["--bin", "demo-app", "--example", "lifecycle", "--example", "bugs"]);
     let binary = workspace.build(build, scenario.executable())?;
     Ok(binary.map(|binary| command(&binary, &args)))

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test in both worlds, with cargo alone.
 //!
-//! The runtime world is the whole workspace with default features. The demo is tested again for the sim world, in the
-//! target directory and profile of `cargo xtask sim`, which share the build. The last steps are the README's first
+//! The runtime world is the whole workspace with default features. The demo is tested again for the sim world, in the same
+//! profile, so that nothing else is built for it. The last steps, in the profile of `cargo xtask sim`, are the README's first
 //! command, word for word, the lifecycle scenario, and the planted bugs.
 
 mod repeat; // the runtime world's tests again and again
@@ -35,6 +35,9 @@ pub(crate) struct Options {
     /// Runs them beside busy loops, two for each CPU.
     #[arg(long, requires = "repeat")]
     busy: bool,
+    /// Builds the tests of both worlds, and runs none.
+    #[arg(long, conflicts_with_all = ["filter", "repeat"])]
+    no_run: bool,
 }
 
 /// Runs the chosen tests; true when all are green.
@@ -44,17 +47,23 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
         return repeat::run(workspace, filter, rounds, options.busy);
     }
     let mut steps = Steps::new("test");
+    let of_runtime_world = workspace.whole(["test", "--no-fail-fast"]);
+    let mut of_sim_world = workspace.whole(["test", "--no-fail-fast", "--bin", "demo-app"]);
+    of_sim_world.args(["--no-default-features", "--features", sim::FEATURE]);
+    if options.no_run {
+        for mut tests in [of_runtime_world, of_sim_world] {
+            steps.run("build", || Ok(tests.arg("--no-run").status()?.success().into()));
+        }
+        return Ok(steps.finish());
+    }
     let mut total = Count::default();
-    steps.run("runtime world: unit, integration and doc tests", || {
-        let mut tests = workspace.whole(["test", "--no-fail-fast"]);
+    for (name, mut tests) in [
+        ("runtime world: unit, integration and doc tests", of_runtime_world),
+        ("sim world: the demo's tests", of_sim_world),
+    ] {
         tests.args(filter);
-        cargo_test(tests, &mut total)
-    });
-    steps.run("sim world: the demo's tests", || {
-        let mut tests = sim::of_all_scenarios(workspace, "test");
-        tests.args(["--no-fail-fast", "--bin", "demo-app"]).args(filter);
-        cargo_test(tests, &mut total)
-    });
+        steps.run(name, || cargo_test(tests, &mut total));
+    }
     if filter.is_none() {
         for command in [README_CAMPAIGN, LIFECYCLE_CAMPAIGN] {
             steps.run(command, || campaign(workspace, command));

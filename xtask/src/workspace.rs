@@ -11,6 +11,9 @@ use serde_json::Value;
 /// The crates that only `cargo xtask acceptance` builds.
 const ON_DEMAND: [&str; 2] = [ACCEPTANCE, ECOSYSTEM];
 
+/// The crate that only `cargo xtask bench` builds.
+pub(crate) const BESIDE: &str = "steelmill-beside";
+
 /// The crate of the browser tests.
 pub(crate) const ACCEPTANCE: &str = "steelmill-acceptance";
 /// The crate of the tests of other people's crates.
@@ -88,7 +91,7 @@ impl Workspace {
 
     /// A cargo command on every crate but those that only `cargo xtask acceptance` builds, because they take long.
     pub(crate) fn whole<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
-        self.all_but(&ON_DEMAND, args)
+        self.all_but(&[ACCEPTANCE, ECOSYSTEM, BESIDE], args)
     }
 
     /// A cargo command on every crate but some.

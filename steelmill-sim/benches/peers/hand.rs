@@ -5,7 +5,6 @@
 
 mod database;
 mod harness;
-mod meter;
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;

@@ -26,7 +26,7 @@ use clap::Parser;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::meter;
+use steelmill_meter as meter;
 
 /// The size of a message, in bytes.
 pub(crate) const MESSAGE: usize = 64;

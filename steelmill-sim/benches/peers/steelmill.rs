@@ -5,7 +5,6 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod database;
 mod harness;
-mod meter;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod programs;
 

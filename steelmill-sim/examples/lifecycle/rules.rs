@@ -990,7 +990,8 @@ impl History<'_> {
                     }
                     [] if matches!(span.activity, Activity::Run(_)) => {
                         let (times, last) = restarts.entry(&span.id).or_default();
-                        (*times, *last) = (*times + 1, token);
+                        *times += 1;
+                        *last = token;
                     }
                     // A part that is restarted for half a minute has more failing tasks than a report lists.
                     [] if matches!(span.activity, Activity::Task(_)) && report.unlisted() > 0 => {}

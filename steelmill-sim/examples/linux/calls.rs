@@ -343,7 +343,7 @@ const CONTROL: usize = 8;
 fn message(vector: &mut libc::iovec, control: &mut [u64; CONTROL]) -> libc::msghdr {
     // SAFETY: all zeros are a msghdr.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    (message.msg_iov, message.msg_iovlen) = (vector, 1);
+    (message.msg_iov, message.msg_iovlen) = (&raw mut *vector, 1);
     (message.msg_control, message.msg_controllen) = (control.as_mut_ptr().cast(), size_of_val(control));
     message
 }

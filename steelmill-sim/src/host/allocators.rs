@@ -25,7 +25,8 @@ use object::{Endianness, Object as _, ObjectSection as _};
 use super::libc::symbols;
 use crate::machine::allocators::branches::{self, JUMP_LENGTH, Target};
 use crate::machine::allocators::{self, Code, Owned};
-use crate::machine::{cluster, executable, real, statics};
+use crate::machine::executable::Executable;
+use crate::machine::{cluster, real, statics};
 
 /// Whether the calls of the allocators in this program are real, or why they are not; unset without an allocator.
 static OUTCOME: OnceLock<Result<(), String>> = OnceLock::new();
@@ -75,8 +76,8 @@ fn redirect() -> Result<(), String> {
 }
 
 fn try_redirect() -> Result<(), String> {
-    let file = executable::map().map_err(|error| format!("let /proc/self/exe be read ({error})"))?;
-    let file = ElfFile64::<Endianness>::parse(file).map_err(|error| error.to_string())?;
+    let file = Executable::map().map_err(|error| format!("let /proc/self/exe be read ({error})"))?;
+    let file = ElfFile64::<Endianness>::parse(file.bytes()).map_err(|error| error.to_string())?;
     let code = Code::in_file(&file);
     let owned = Owned::of(&file, &code);
     let base = statics::base();

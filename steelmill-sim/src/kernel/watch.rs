@@ -81,8 +81,12 @@ impl Watches {
 
     /// The watches of a group that something has happened to, in that order; its ready list is empty afterwards.
     pub(crate) fn take_ready(&mut self, group: GroupId) -> SmallVec<[WatchId; 8]> {
-        let ready: SmallVec<[WatchId; 8]> = self.groups[group.0 as usize].ready.drain(..).collect();
-        ready.iter().for_each(|id| self.all[id.index as usize].is_queued = false);
+        let queue = &mut self.groups[group.0 as usize].ready;
+        let mut ready = SmallVec::new();
+        while let Some(id) = queue.pop_front() {
+            self.all[id.index as usize].is_queued = false;
+            ready.push(id);
+        }
         ready
     }
 

@@ -101,6 +101,7 @@ pub(crate) struct Stream {
 
 impl Descriptors {
     /// The file of a descriptor.
+    #[inline]
     pub(crate) fn file(&mut self, process: Process, fd: i32) -> Result<(FileId, &mut File), Errno> {
         let id = self.numbers.get(process.machine, fd).ok_or(libc::EBADF)?;
         Ok((id, self.get(id)))
@@ -111,6 +112,7 @@ impl Descriptors {
         self.numbers.move_of_runtimes(from, to);
     }
 
+    #[inline]
     pub(crate) fn get(&mut self, id: FileId) -> &mut File {
         self.files[id as usize].as_mut().expect("an open descriptor names a file")
     }

@@ -73,20 +73,26 @@ pub(crate) fn caller() -> Option<Process> {
 }
 
 /// The process whose descriptor a call on this thread means.
+#[inline]
 pub(crate) fn caller_of(fd: i32) -> Option<Process> {
     match threads::process() {
         _ if fd < FIRST => None,
         Some(process) if fd < FIRST_OF_RUNTIMES => Some(process),
-        guest => cluster::with_current(|run| {
-            let process = match fd < FIRST_OF_RUNTIMES {
-                true => run.caller(),
-                false => run.owner_of(fd, guest),
-            }?;
-            let is_gone = run.runtimes.dropping.is_some() && run.descriptors.file(process, fd).is_err();
-            (!is_gone).then_some(process)
-        })
-        .flatten(),
+        guest => caller_with_runtime(fd, guest),
     }
+}
+
+/// As [`caller_of`], for the descriptors of runtimes, and for tasks.
+fn caller_with_runtime(fd: i32, guest: Option<Process>) -> Option<Process> {
+    cluster::with_current(|run| {
+        let process = match fd < FIRST_OF_RUNTIMES {
+            true => run.caller(),
+            false => run.owner_of(fd, guest),
+        }?;
+        let is_gone = run.runtimes.dropping.is_some() && run.descriptors.file(process, fd).is_err();
+        (!is_gone).then_some(process)
+    })
+    .flatten()
 }
 
 /// Whether a descriptor was a process's that has ended: what its tasks owned is dropped after that.

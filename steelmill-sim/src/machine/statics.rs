@@ -10,7 +10,6 @@ mod image; // where they lie, and what they are before `main`
 #[path = "statics/no_image.rs"]
 mod image;
 
-use std::collections::BTreeMap;
 use std::ffi::CString;
 
 #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
@@ -30,7 +29,15 @@ pub(crate) struct Statics {
     swap: Option<(&'static Image, Swap)>,
     /// Whose are in place.
     loaded: Life,
-    kept: BTreeMap<Life, Contents>,
+    kept: Kept,
+}
+
+/// The statics of each process while others are in place.
+#[derive(Default)]
+struct Kept {
+    of_real: Option<Contents>,
+    /// By machine, with the incarnation of its process.
+    of_machines: Vec<Option<(u32, Contents)>>,
 }
 
 /// What a process is started with (execve(2)): `argv` and `environ`.
@@ -57,15 +64,42 @@ impl Statics {
         self.swap.as_ref().is_some_and(|(image, _)| image.is_shared(address))
     }
 
+    /// Puts those of a process in place; those of the real one where it has none of its own.
     fn load(&mut self, life: Life) {
         let Some((_, swap)) = &mut self.swap else { return };
+        let life = life.filter(|_| self.kept.get(life).is_some());
+        if self.loaded == life {
+            return;
+        }
         swap.note_changes();
         // Those of a process that has ended are gone.
-        if let Some(before) = self.kept.get_mut(&self.loaded) {
+        if let Some(before) = self.kept.get(self.loaded) {
             swap.save(before);
         }
-        swap.load(self.kept.get_mut(&life).expect("a process has statics from its start to its end"));
+        swap.load(self.kept.get(life).expect("a process has statics from its start to its end"));
         self.loaded = life;
+    }
+}
+
+impl Kept {
+    fn get(&mut self, life: Life) -> Option<&mut Contents> {
+        let Some((machine, incarnation)) = life else { return self.of_real.as_mut() };
+        let kept = self.of_machines.get_mut(machine as usize)?.as_mut();
+        kept.filter(|(of, _)| *of == incarnation).map(|(_, contents)| contents)
+    }
+
+    fn insert(&mut self, process: Process, contents: Contents) {
+        let machine = process.machine as usize;
+        if self.of_machines.len() <= machine {
+            self.of_machines.resize_with(machine + 1, || None);
+        }
+        self.of_machines[machine] = Some((process.incarnation, contents));
+    }
+
+    fn remove(&mut self, machine: u32, incarnation: u32) {
+        if self.get(Some((machine, incarnation))).is_some() {
+            self.of_machines[machine as usize] = None;
+        }
     }
 }
 
@@ -74,12 +108,11 @@ impl Cluster {
     pub(super) fn begin_statics(&mut self, process: Process, startup: &Startup) -> bool {
         if self.isolation == Isolation::Own && self.statics.swap.is_none() {
             self.statics.swap = image::of_this_program().map(|image| (image, image.swap()));
-            self.statics.kept.extend(image::of_this_program().map(|image| (None, image.room())));
+            self.statics.kept.of_real = image::of_this_program().map(Image::room);
         }
         let Some((_, swap)) = &self.statics.swap else { return false };
         self.polls_inside = true;
-        let life = Some((process.machine, process.incarnation));
-        self.statics.kept.insert(life, swap.fresh(startup));
+        self.statics.kept.insert(process, swap.fresh(startup));
         true
     }
 
@@ -90,13 +123,13 @@ impl Cluster {
     }
 
     /// Whether a process has statics of its own.
-    pub(crate) fn has_own_statics(&self, process: Process) -> bool {
-        self.statics.kept.contains_key(&Some((process.machine, process.incarnation)))
+    pub(crate) fn has_own_statics(&mut self, process: Process) -> bool {
+        self.statics.kept.get(Some((process.machine, process.incarnation))).is_some()
     }
 
     /// Those of a machine's process are gone with it.
     pub(super) fn statics_gone(&mut self, machine: u32, incarnation: u32) {
-        self.statics.kept.remove(&Some((machine, incarnation)));
+        self.statics.kept.remove(machine, incarnation);
     }
 
     /// Puts the statics in place that the task being polled is to find.
@@ -104,19 +137,12 @@ impl Cluster {
         let life =
             self.kernel.tasks.current_machine().map(|machine| (machine, self.hosts[machine].incarnation));
         if self.statics.loaded != life {
-            self.load_statics(life);
+            self.statics.load(life);
         }
     }
 
     /// Puts those of the real process in place.
     pub(crate) fn load_own_statics(&mut self) {
-        self.load_statics(None);
-    }
-
-    fn load_statics(&mut self, life: Life) {
-        let life = life.filter(|_| self.statics.kept.contains_key(&life));
-        if self.statics.loaded != life {
-            self.statics.load(life);
-        }
+        self.statics.load(None);
     }
 }

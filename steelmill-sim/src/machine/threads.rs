@@ -176,11 +176,13 @@ impl Drop for RealThread {
 }
 
 /// The process of this guest thread.
+#[inline]
 pub(crate) fn process() -> Option<Process> {
     current().map(|guest| guest.place)
 }
 
 /// This guest thread.
+#[inline]
 pub(crate) fn current() -> Option<&'static Guest> {
     // SAFETY: null, or the guest that this thread is, which outlives it; nobody else is given the reference.
     unsafe { CURRENT.get().as_ref() }
@@ -579,15 +581,22 @@ impl Cluster {
         if current().is_some_and(|guest| guest.is_logging.get()) {
             return false;
         }
-        let rates = self.threads.rates.unwrap_or_else(|| {
-            let mut draw = || ONCE_IN[self.kernel.draw(Stream::Schedule, ONCE_IN.len() as u64) as usize];
-            Rates { preemption: draw(), short_transfer: draw(), spurious_wake: draw() }
-        });
-        self.threads.rates = Some(rates);
+        let rates = match self.threads.rates {
+            Some(rates) => rates,
+            None => self.draw_rates(),
+        };
         match rate(rates) {
             0 => false,
             once_in => self.kernel.draw(Stream::Schedule, once_in) == 0,
         }
+    }
+
+    #[cold]
+    fn draw_rates(&mut self) -> Rates {
+        let mut draw = || ONCE_IN[self.kernel.draw(Stream::Schedule, ONCE_IN.len() as u64) as usize];
+        let rates = Rates { preemption: draw(), short_transfer: draw(), spurious_wake: draw() };
+        self.threads.rates = Some(rates);
+        rates
     }
 
     /// How much of a stream's transfer of `length` bytes is made.

@@ -66,6 +66,11 @@ const fn sim(label: &'static str, args: &'static str) -> Side {
     Side { label, program: "steelmill", package: "steelmill-sim", args }
 }
 
+/// Another simulator and ours, with the same program.
+const fn beside(label: &'static str, program: &'static str) -> Side {
+    Side { label, program, package: "steelmill-beside", args: "" }
+}
+
 const fn hand(label: &'static str, args: &'static str) -> Side {
     Side { label, program: "hand", package: "steelmill-sim", args }
 }
@@ -217,6 +222,27 @@ pub(super) const PLAN: &[Workload] = &[
         timed: "--tasks 10000 --reps 100",
         counted: ["--tasks 1000 --reps 5", "--tasks 1000 --reps 25"],
         target: Target { times: Some(2.0), ..NO_TARGET },
+    },
+    Workload {
+        name: "requests",
+        title: "requests of reqwest to axum, at turmoil's default latency, 0 to 100 ms; there of hyper's client",
+        op: "request",
+        bound: beside("turmoil", "requests-turmoil"),
+        ours: beside("steelmill", "requests"),
+        timed: "--n 30000 --least 0 --greatest 100",
+        counted: ["--n 500 --least 0 --greatest 100", "--n 1500 --least 0 --greatest 100"],
+        target: Target { times: Some(0.2), ..NO_TARGET },
+    },
+    // What reqwest and axum take themselves is most of it, and turmoil has two steps of its clock to a request.
+    Workload {
+        name: "requests-near",
+        title: "the same at a latency of 1 ms",
+        op: "request",
+        bound: beside("turmoil", "requests-turmoil"),
+        ours: beside("steelmill", "requests"),
+        timed: "--n 50000",
+        counted: ["--n 500", "--n 1500"],
+        target: NO_TARGET,
     },
     Workload {
         name: "turns",

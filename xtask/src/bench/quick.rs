@@ -26,7 +26,7 @@ const FILE: &str = "xtask/src/bench/baseline.json";
 
 /// Counts, and compares with the baseline; with `accept` what was counted becomes the baseline.
 pub(crate) fn run(workspace: &Workspace, accept: bool) -> Result<Outcome> {
-    let mut build = sim::of_all_scenarios(workspace, "build");
+    let mut build = sim::build_of_all(workspace);
     // As CI builds: what is built incrementally is in other pieces, and takes a tenth more.
     build.args(["--bench", PROGRAM]).env("CARGO_INCREMENTAL", "0");
     let path = workspace.build(build, PROGRAM)?.context("the benchmark does not build (see above)")?;

@@ -5,11 +5,13 @@ use super::{Finding, Tree, line_of};
 /// Each crate, its allowed dependencies, and its allowed dev-dependencies besides (tests, examples and benches).
 const DEPENDENCIES: &[(&str, &[&str], &[&str])] = &[
     ("steelmill-core", &[], &["steelmill-sim", "steelmill-runtime"]),
+    ("steelmill-meter", &[], &[]),
     ("steelmill-promises", &[], &["steelmill-core"]),
-    ("steelmill-sim", &["steelmill-core"], &[]),
+    ("steelmill-sim", &["steelmill-core"], &["steelmill-meter"]),
     ("steelmill-acceptance", &["steelmill-core", "steelmill-sim"], &[]),
+    ("steelmill-beside", &[], &["steelmill-core", "steelmill-meter", "steelmill-sim"]),
     ("steelmill-ecosystem", &[], &["steelmill-core", "steelmill-runtime", "steelmill-sim"]),
-    ("steelmill-runtime", &["steelmill-core"], &[]),
+    ("steelmill-runtime", &["steelmill-core"], &["steelmill-meter"]),
     ("demo-app", &["steelmill-core", "steelmill-sim", "steelmill-runtime"], &[]),
     ("xtask", &[], &[]),
 ];

@@ -19,8 +19,17 @@ unsafe extern "C" {
 }
 
 /// Whether this thread is of a process with an environment of its own.
-fn has_own() -> bool {
+pub(super) fn has_own() -> bool {
     guest().is_some_and(|process| cluster::with(process.run, |run| run.has_own_statics(process)))
+}
+
+/// A variable of a process that has its own.
+pub(super) fn get<'a>(name: &CStr) -> Option<&'a [u8]> {
+    // SAFETY: both are strings; ours are never freed.
+    unsafe {
+        let value = libc::getenv(name.as_ptr());
+        (!value.is_null()).then(|| CStr::from_ptr(value).to_bytes())
+    }
 }
 
 /// What is in the environment, but for one variable.

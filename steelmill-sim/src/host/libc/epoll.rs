@@ -114,18 +114,20 @@ unsafe fn await_events(
     let task = current_task();
     let found = wait(process, timeout, |run, is_patient| {
         let (id, _) = run.descriptors.file(process, epoll)?;
-        let events = run.epoll_events(id, limit as usize)?;
-        if events.is_empty() && is_patient {
+        let mut place = events;
+        let count = run.epoll_events(id, limit as usize, |ready, data| {
+            // SAFETY: there is room for `limit` events, and no more are told.
+            unsafe {
+                place.write_unaligned(epoll_event { events: ready, u64: data });
+                place = place.add(1);
+            }
+        })?;
+        if count == 0 && is_patient {
             run.await_epoll(id, Waiter::Task(task))?;
         }
-        Ok((!events.is_empty()).then_some(events))
-    })?;
-    let found = found.unwrap_or_default();
-    for (place, (ready, data)) in found.iter().enumerate() {
-        // SAFETY: there is room for `limit` events, and no more were asked for.
-        unsafe { events.add(place).write_unaligned(epoll_event { events: *ready, u64: *data }) };
-    }
-    Ok(found.len() as c_int)
+        Ok((count > 0).then_some(count as c_int))
+    });
+    found.map(Option::unwrap_or_default)
 }
 
 /// # Safety

@@ -17,6 +17,7 @@ mod fortified; // the same, where C code checks the size of a buffer
 pub(super) mod futex; // futex(2)
 mod identity; // CPUs, host name, numbers of processes
 mod interfaces; // getifaddrs(3), netdevice(7)
+mod local_time; // localtime(3)
 mod locks; // locks and semaphores of C code
 mod netlink; // netlink(7)
 mod names; // getaddrinfo(3), getnameinfo(3)

@@ -42,8 +42,8 @@ pub(super) fn bind(process: Process, fd: c_int, name: &Name) -> Option<Result<c_
     cluster::with(process.run, |run| {
         let (id, _) = run.descriptors.file(process, fd).ok()?;
         run.netlink(id)?;
-        let NameFamily::Netlink { port, groups } = name.family else { return Some(Err(libc::EINVAL)) };
-        run.bind_netlink(id, port, groups);
+        let NameFamily::Netlink { port, groups } = &name.family else { return Some(Err(libc::EINVAL)) };
+        run.bind_netlink(id, *port, *groups);
         Some(Ok(0))
     })
 }

@@ -418,8 +418,16 @@ fn send_to(
     to: Option<Name>,
     has_credentials: bool,
 ) -> Result<usize, Errno> {
-    if netlink::is_netlink(process, fd) {
-        return send_parts(process, fd, parts, flags); // there is only the kernel to send to
+    let is_plain = cluster::with(process.run, |run| {
+        let (_, file) = run.descriptors.file(process, fd)?;
+        Ok::<_, Errno>(match &file.object {
+            Object::Socket(socket) => socket.protocol == Protocol::Tcp && !has_credentials,
+            Object::Netlink(_) => true, // there is only the kernel to send to
+            _ => false,
+        })
+    })?;
+    if is_plain {
+        return send_parts(process, fd, parts, flags);
     }
     let to = with_socket(process, fd, |run, socket| {
         run.bind_before_sending(socket)?;

@@ -238,8 +238,8 @@ mod tests {
 
     #[test]
     fn a_program_without_an_allocator_has_none() {
-        let executable = crate::machine::executable::map().expect("this program");
-        let executable = ElfFile64::<Endianness>::parse(executable).expect("an executable");
+        let executable = crate::machine::executable::Executable::map().expect("this program");
+        let executable = ElfFile64::<Endianness>::parse(executable.bytes()).expect("an executable");
         let owned = Owned::of(&executable, &Code::in_file(&executable));
         assert!(owned.functions.is_empty() && owned.symbols.is_empty(), "{owned:?}");
         assert_eq!(super::super::linked().count(), 0);

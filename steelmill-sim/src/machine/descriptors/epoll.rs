@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use smallvec::SmallVec;
-
 use super::{Errno, FileId};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
@@ -38,9 +36,6 @@ impl Interest {
         self.events & libc::EPOLLEXCLUSIVE as u32 != 0
     }
 }
-
-/// What an epoll tells: events of a file, and the word that it is told with.
-pub(crate) type Events = SmallVec<[(u32, u64); 4]>;
 
 /// A file is watched by an epoll: that epoll's file, and the key there.
 pub(super) type Watching = (FileId, i32);
@@ -147,9 +142,18 @@ impl Cluster {
         }
     }
 
-    /// The events of an epoll, `limit` at most; none when nothing is ready.
-    pub(crate) fn epoll_events(&mut self, id: FileId, limit: usize) -> Result<Events, Errno> {
+    /// Tells the events of an epoll, `limit` at most: what happened to a file, and the word that it is told with. How many they
+    /// were: none when nothing is ready.
+    pub(crate) fn epoll_events(
+        &mut self,
+        id: FileId,
+        limit: usize,
+        mut tell: impl FnMut(u32, u64),
+    ) -> Result<usize, Errno> {
         let group = self.epoll(id)?.group;
+        if !self.kernel.watches.has_ready(group) {
+            return Ok(0);
+        }
         let mut ready = self.kernel.watches.take_ready(group);
         // In which order, and how many at once: from the seed, as on Linux it depends on what happened in between.
         for place in (1..ready.len()).rev() {
@@ -160,10 +164,10 @@ impl Cluster {
             several @ 2.. => 1 + self.kernel.draw(Stream::Schedule, several as u64) as usize,
             few => few,
         };
-        let mut events = Events::new();
+        let mut told = 0;
         for watch in ready {
             let Some(interest) = self.epoll(id)?.by_watch.get(&watch).copied() else { continue };
-            if events.len() == limit {
+            if told == limit {
                 self.kernel.watch_fires(watch); // it stays ready
                 continue;
             }
@@ -175,7 +179,8 @@ impl Cluster {
             if hit == 0 {
                 continue;
             }
-            events.push((hit, interest.data));
+            tell(hit, interest.data);
+            told += 1;
             let is_level = interest.events & (libc::EPOLLET as u32 | libc::EPOLLONESHOT as u32) == 0;
             if is_level {
                 self.kernel.watch_fires(watch); // it is looked at again by the next wait
@@ -186,7 +191,7 @@ impl Cluster {
                     .insert(watch, Interest { events: libc::EPOLLONESHOT as u32, ..interest });
             }
         }
-        Ok(events)
+        Ok(told)
     }
 
     /// Has every epoll report a file's readiness anew. A transfer that was less than it could have been says to who watches

@@ -224,6 +224,7 @@ impl Cluster {
     }
 
     /// Whether bytes run together in it, and any part of them may be transferred.
+    #[inline]
     pub(crate) fn is_stream_socket(&mut self, socket: Socket) -> bool {
         match socket.kind {
             Kind::Unix(id) => self.unix_is_stream(id),
@@ -763,6 +764,7 @@ impl Cluster {
     }
 
     /// As poll(2) and Linux's tcp_poll() say it.
+    #[inline]
     pub(crate) fn socket_readiness(&mut self, socket: Socket) -> u32 {
         let ready = match socket.kind {
             Kind::Fresh if socket.is_udp() => Self::datagram_readiness(&socket) | libc::EPOLLOUT,
@@ -823,6 +825,7 @@ impl Cluster {
     }
 
     /// Has a waiter woken when the readiness of a socket may have changed.
+    #[inline]
     pub(crate) fn await_socket(&mut self, socket: Socket, waiter: &dyn Fn() -> Waiter) {
         let unneeded = match socket.kind {
             Kind::Fresh => [None, None],
@@ -851,6 +854,7 @@ impl Cluster {
         });
     }
 
+    #[inline]
     pub(crate) fn read_socket(
         &mut self,
         socket: Socket,
@@ -972,6 +976,7 @@ impl Cluster {
         }
     }
 
+    #[inline]
     pub(crate) fn write_socket(
         &mut self,
         socket: Socket,

@@ -19,7 +19,7 @@ use object::{Endianness, Object as _, ObjectSymbol as _, SymbolKind};
 
 use super::Startup;
 use crate::machine::allocators::{Code, Owned};
-use crate::machine::executable;
+use crate::machine::executable::Executable;
 
 /// Crates whose statics all processes share, by the beginnings of their paths.
 const SHARED: [&str; 18] = [
@@ -99,6 +99,9 @@ const NAMELESS: usize = 16;
 
 /// How finely changes are told apart, in bytes.
 const LINE: usize = 64;
+
+/// What is not longer than this is copied along with changes on both sides of it: that takes less time than to look at it.
+const GAP: usize = 256;
 
 // SAFETY: it is plain data.
 unsafe impl Sync for Image {}
@@ -181,7 +184,8 @@ fn read() -> Option<Image> {
     // SAFETY: null, or what `keep_pristine` leaked.
     let loaded = unsafe { PRISTINE.load(Ordering::Acquire).as_ref() }?;
     let (data, pristine) = (loaded.data.clone(), &*loaded.bytes);
-    let file = ElfFile64::<Endianness>::parse(executable::map().ok()?).ok()?;
+    let file = Executable::map().ok()?;
+    let file = ElfFile64::<Endianness>::parse(file.bytes()).ok()?;
     let allocators = Owned::of(&file, &Code::in_file(&file));
     let (mut shared, mut own) = (Vec::new(), BTreeSet::new());
     let (mut argc, mut argv, mut hook, mut has_symbols) = (None, None, None, false);
@@ -391,6 +395,16 @@ impl Swap {
             lines.into_iter().partition(|line| has_changed(*line));
         self.unchanged = joined(unchanged);
         self.changed.extend(changed);
+        self.changed.sort_by_key(|piece| piece.address);
+        let changed = joined(std::mem::take(&mut self.changed));
+        let starts: BTreeSet<usize> = changed.iter().map(|piece| piece.address).collect();
+        let ends: BTreeSet<usize> = changed.iter().map(|piece| piece.address + piece.length).collect();
+        let is_gap = |piece: &mut Piece| {
+            let end = piece.address + piece.length;
+            piece.length <= GAP && ends.contains(&piece.address) && starts.contains(&end)
+        };
+        let gaps = self.unchanged.extract_if(.., is_gap);
+        self.changed = changed.into_iter().chain(gaps).collect();
         self.changed.sort_by_key(|piece| piece.address);
         self.changed = joined(std::mem::take(&mut self.changed));
     }

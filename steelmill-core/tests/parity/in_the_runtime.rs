@@ -1,4 +1,4 @@
-//! Code written against the methods of tokio's sockets compiles and works with this world's.
+//! With the types of the runtime world.
 
 mod world {
     pub(crate) use steelmill_runtime::{
@@ -7,12 +7,12 @@ mod world {
     };
 }
 
-#[path = "../../steelmill-core/parity.rs"]
-mod parity;
+#[path = "everything.rs"]
+mod everything;
 
 #[test]
 fn sockets_are_used_as_tokio_has_them() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let network = world::Network;
-    runtime.expect("a tokio runtime").block_on(parity::everything(network)).expect("as with tokio");
+    runtime.expect("a tokio runtime").block_on(everything::everything(network)).expect("as with tokio");
 }

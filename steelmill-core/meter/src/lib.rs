@@ -1,6 +1,6 @@
 //! Resource usage of a run: allocations, CPU time, memory.
 //!
-//! The one unsafe file of the bench. The allocator forwards every call to the system's with the same layout and
+//! A crate of its own, for the benches and tests of several. The one unsafe file of them. The allocator forwards every call to the system's with the same layout and
 //! pointer, so it keeps the same contract; counting touches only a few atomics. `getrusage` writes one plain C struct,
 //! all of whose bit patterns are valid.
 #![expect(unsafe_code, reason = "a global allocator and getrusage have no safe form; see above")]
@@ -61,23 +61,22 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// Enables or disables counting of allocations.
-pub(crate) fn count_allocations(on: bool) {
+pub fn count_allocations(on: bool) {
     COUNTING.store(on, Relaxed);
 }
 
 /// The counted allocations, and their bytes.
-pub(crate) fn allocations() -> (u64, u64) {
+pub fn allocations() -> (u64, u64) {
     (ALLOCATIONS.load(Relaxed), BYTES.load(Relaxed))
 }
 
 /// Allocated bytes relative to the beginning of counting; negative if fewer.
-#[allow(dead_code, reason = "not every bench asks")]
-pub(crate) fn growth() -> i64 {
+pub fn growth() -> i64 {
     BYTES.load(Relaxed).wrapping_sub(FREED.load(Relaxed)) as i64
 }
 
 /// CPU seconds and peak memory (KiB) of this process.
-pub(crate) fn usage() -> (f64, u64) {
+pub fn usage() -> (f64, u64) {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the pointer is to a whole `rusage`, and zeroes are a valid one should the call fail.
     let usage = unsafe {

@@ -1,6 +1,6 @@
 //! A service's networking, written against tokio's own methods, and compiled with the types of either world.
 //!
-//! Each world's tests include this file with `#[path]`, beside a module `world` that names its types. What compiles here
+//! It is there once for each world, beside a module `world` that names its types. What compiles here
 //! and behaves, a service can write without knowing its world. Core's traits are not in scope on purpose: these are the
 //! *inherent* methods of `TcpStream` and its kin, and in the runtime world those are tokio's.
 
