@@ -58,6 +58,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-core/meter/src/lib.rs",
     "steelmill-sim/examples/linux/calls.rs",
     "steelmill-sim/examples/linux/files/calls.rs",
+    "steelmill-sim/ecosystem/tests/allocators/jemalloc.rs",
     "steelmill-sim/ecosystem/tests/databases/lmdb.rs",
     "steelmill-sim/tests/c_library.rs",
     "steelmill-sim/tests/programs/disk.rs",
