@@ -89,6 +89,9 @@ fn try_redirect() -> Result<(), String> {
     for function in &owned.functions {
         redirection.of_function(code.of(function), function.start + base).map_err(not_writable)?;
     }
+    if redirection.jumps.is_empty() {
+        return Err("use a processor on which they are found, as x86-64".to_owned());
+    }
     let in_place = |range: &Range<usize>| range.start + base..range.end + base;
     allocators::have_code_at(owned.functions.iter().map(in_place).collect());
     Ok(())

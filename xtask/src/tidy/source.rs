@@ -11,6 +11,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/kernel/spinning.rs",
     "steelmill-sim/src/machine/real.rs",
     "steelmill-sim/src/machine/allocators.rs",
+    "steelmill-sim/src/machine/allocators/linked.rs",
     "steelmill-sim/src/machine/executable.rs",
     "steelmill-sim/src/machine/statics/image.rs",
     "steelmill-sim/src/machine/threads.rs",

@@ -29,9 +29,13 @@ enum Form {
     Words { opcode: u32 },
 }
 
-/// The branches of some code of this machine, which is executed at an address.
+/// The branches of some code of this machine, which is executed at an address. On other processors none are found.
 pub(crate) fn of(code: &[u8], address: usize) -> Vec<Branch> {
-    if cfg!(target_arch = "aarch64") { of_aarch64(code, address) } else { of_x86_64(code, address) }
+    match std::env::consts::ARCH {
+        "x86_64" => of_x86_64(code, address),
+        "aarch64" => of_aarch64(code, address),
+        _ => Vec::new(),
+    }
 }
 
 fn of_x86_64(code: &[u8], address: usize) -> Vec<Branch> {
