@@ -1,4 +1,4 @@
-//! Threads: pthread_create(3), pthread_join(3), pthread_detach(3), and destructors of thread-locals.
+//! Threads: pthread_create(3), pthread_join(3), pthread_detach(3), pthread_key_create(3), and destructors of thread-locals.
 
 use std::ffi::{c_int, c_void};
 

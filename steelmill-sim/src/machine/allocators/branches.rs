@@ -41,9 +41,11 @@ pub(crate) fn of(code: &[u8], address: usize) -> Vec<Branch> {
 fn of_x86_64(code: &[u8], address: usize) -> Vec<Branch> {
     let mut branches = Vec::new();
     let mut at = 0;
-    // No iterator: unoptimized, too, this is to be fast.
+    // Written so that it is fast unoptimized, too.
     while at < code.len() {
-        if let Some(branch) = x86_64_at(code, address, at) {
+        if matches!(code[at], 0xe8 | 0xe9 | 0x0f | 0xff)
+            && let Some(branch) = x86_64_at(code, address, at)
+        {
             branches.push(branch);
         }
         at += 1;

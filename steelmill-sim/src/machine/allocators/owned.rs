@@ -79,7 +79,8 @@ impl Owned {
             return Self::default();
         }
         if !callers.is_empty() {
-            own_files.extend(table.files_called(&callers, code).filter(|file| is_of_c(files[*file])));
+            let called = table.files_called(&callers, code);
+            own_files.extend(called.into_iter().filter(|file| is_of_c(files[*file])));
         }
         fill(&mut own_files, &files);
         let (mut functions, mut numbers, mut file) = (Vec::new(), Vec::new(), 0);
@@ -168,16 +169,7 @@ impl<'a> Table<'a> {
     }
 
     /// The source files, by number, with local functions that some functions call.
-    fn files_called(&self, callers: &[Range<usize>], code: &Code<'_>) -> impl Iterator<Item = usize> {
-        let (mut local, mut file) = (Vec::new(), 0);
-        for symbol in self.symbols {
-            match symbol.st_type() {
-                STT_FILE => file += 1,
-                STT_FUNC if symbol.st_bind() == STB_LOCAL => local.push((self.range(symbol).start, file)),
-                _ => {}
-            }
-        }
-        local.sort_unstable();
+    fn files_called(&self, callers: &[Range<usize>], code: &Code<'_>) -> BTreeSet<usize> {
         let branches = callers.iter().flat_map(|range| branches::of(code.of(range), range.start));
         let targets: BTreeSet<usize> = branches
             .filter_map(|branch| match branch.target {
@@ -185,7 +177,17 @@ impl<'a> Table<'a> {
                 Target::Through(_) => None,
             })
             .collect();
-        local.into_iter().filter(move |(start, _)| targets.contains(start)).map(|(_, file)| file)
+        let (mut called, mut file) = (BTreeSet::new(), 0);
+        for symbol in self.symbols {
+            match symbol.st_type() {
+                STT_FILE => file += 1,
+                STT_FUNC if symbol.st_bind() == STB_LOCAL && targets.contains(&self.range(symbol).start) => {
+                    called.insert(file);
+                }
+                _ => {}
+            }
+        }
+        called
     }
 }
 
