@@ -1,5 +1,7 @@
 //! The boundary to the real process: interposed system calls, their audit, the panic hook, and stuck-task diagnosis.
 
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+pub(crate) mod allocators; // jemalloc and its kin call the real C library
 pub(crate) mod audit; // reports which code calls the system
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(crate) mod fork; // a process for each run

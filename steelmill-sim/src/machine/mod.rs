@@ -25,8 +25,11 @@ pub(crate) mod tally; // counts, limits, faults and coverage of a run
 pub(crate) mod waker; // wakers that are integers
 
 // Programs that were not written for the simulation.
+pub(crate) mod allocators; // jemalloc and its kin, in this executable
 pub(crate) mod descriptors; // what a process has open, by number
 pub(crate) mod disk; // files, and what a power loss leaves of them
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+pub(crate) mod executable; // the file of this program
 pub(crate) mod files; // what a program finds of files
 pub(crate) mod futex; // threads that wait at an address
 pub(crate) mod lock_watch; // which of them hold a lock

@@ -12,6 +12,8 @@ mod image;
 
 use std::ffi::CString;
 
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+pub(crate) use image::base;
 use image::{Contents, Image, Swap};
 
 use super::cluster::{Cluster, Isolation};

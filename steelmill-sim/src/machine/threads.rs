@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use context::Turns;
 
+use super::allocators;
 use super::cluster::{self, Cluster, Shared};
 use super::real::real;
 use super::signals::{self, SignalSet};
@@ -74,6 +75,8 @@ pub(crate) struct Guest {
     wants_stack: Cell<bool>,
     stack: RefCell<Option<Stack>>,
     result: Cell<*mut c_void>,
+    /// It never goes on with the program, but is to leave the allocators.
+    is_leaving: Cell<bool>,
     /// The signals that it was sent and has to handle, and those that it blocks.
     raised: Cell<SignalSet>,
     mask: Cell<SignalSet>,
@@ -162,6 +165,7 @@ impl Drop for RealThread {
         if self.guest.has_ended.get() {
             self.guest.turns.release();
         } else {
+            self.guest.leave_allocators();
             self.guest.turns.kill();
         }
         let join = real!("pthread_join", fn(ThreadName, *mut *mut c_void) -> i32);
@@ -191,13 +195,7 @@ pub(crate) fn current() -> Option<&'static Guest> {
 /// On a thread that is no guest.
 pub(crate) fn give_turn() {
     let guest = current().expect("only a guest thread has a turn to give away");
-    // SAFETY: this is the guest.
-    unsafe { guest.turns.give_back() };
-    while guest.wants_stack.take() {
-        *guest.stack.borrow_mut() = Some(stacks::capture());
-        // SAFETY: as above.
-        unsafe { guest.turns.give_back() };
-    }
+    guest.await_turn();
     if guest.raised.get() != 0 {
         handle_signals(guest);
     }
@@ -215,8 +213,7 @@ pub(crate) fn handle_signals(guest: &Guest) {
 pub(crate) fn never_again() -> ! {
     let guest = current().expect("a guest thread");
     loop {
-        // SAFETY: this is the guest.
-        unsafe { guest.turns.give_back() };
+        guest.await_turn();
     }
 }
 
@@ -366,6 +363,7 @@ pub(crate) fn spawn(
         wants_stack: Cell::new(false),
         stack: RefCell::default(),
         result: Cell::new(null_mut()),
+        is_leaving: Cell::new(false),
         raised: Cell::new(0),
         mask: Cell::new(current().map_or(0, |parent| parent.mask.get())),
         interrupted: Cell::new(None),
@@ -446,6 +444,7 @@ extern "C" fn execute(guest: *mut c_void) -> *mut c_void {
         // SAFETY: the compiler's runtime registered it for this thread, to be called once.
         unsafe { destroy(object) };
     }
+    allocators::leave();
     guest.result.set(result);
     guest.has_ended.set(true);
     CURRENT.set(std::ptr::null());
@@ -485,6 +484,31 @@ impl Guest {
         let before = self.mask.get();
         self.mask.set(change(before));
         before
+    }
+
+    /// Gives the turn away until the thread may go on; meanwhile it captures its stack or leaves the allocators, if it is to.
+    fn await_turn(&self) {
+        loop {
+            // SAFETY: this is the guest.
+            unsafe { self.turns.give_back() };
+            if self.wants_stack.take() {
+                *self.stack.borrow_mut() = Some(stacks::capture());
+            } else if self.is_leaving.take() {
+                allocators::leave();
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Has a thread that will never go on leave the allocators: their lists hold its thread-locals, which are freed with it. It
+    /// waits outside of them, as they do not wait for each other's guests.
+    fn leave_allocators(&self) {
+        if allocators::are_in_use() && self.has_begun.get() {
+            self.is_leaving.set(true);
+            // SAFETY: it has parked, and not ended.
+            unsafe { self.turns.resume() };
+        }
     }
 
     /// The stack on which it waits for its turn.

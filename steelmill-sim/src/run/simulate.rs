@@ -262,13 +262,24 @@ fn can_have_guests() -> Result<(), String> {
     let not_ours = host::libc::symbols::not_ours();
     let names = || not_ours.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>().join(", ");
     match not_ours.is_empty() {
-        true => Ok(()),
+        true => can_have_allocators(),
         false => Err(format!(
             "programs cannot be simulated in this executable, because these functions are not the simulation's in it: {}; \
              link steelmill-sim into the executable itself, not into a shared library, and preload none that has them",
             names()
         )),
     }
+}
+
+/// Whether what allocators ask of the system goes past the simulation.
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+fn can_have_allocators() -> Result<(), String> {
+    host::allocators::are_real()
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu", not(target_pointer_width = "64")))]
+fn can_have_allocators() -> Result<(), String> {
+    Ok(())
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]

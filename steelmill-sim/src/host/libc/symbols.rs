@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::sync::OnceLock;
 
 /// All functions that this crate has in place of the C library's.
-const OURS: &[&CStr] = &[
+pub(crate) const OURS: &[&CStr] = &[
     c"_Unwind_RaiseException",
     c"__cxa_thread_atexit_impl",
     c"__getcwd_chk",
@@ -213,6 +213,7 @@ const OURS: &[&CStr] = &[
     c"pthread_detach",
     c"pthread_getname_np",
     c"pthread_join",
+    c"pthread_key_create",
     c"pthread_kill",
     c"pthread_mutex_clocklock",
     c"pthread_mutex_lock",
@@ -337,9 +338,19 @@ pub(crate) fn not_ours() -> &'static [&'static CStr] {
 
 /// Whether a name means a function of this program.
 fn is_ours(name: &CStr) -> bool {
+    meant_by(name).is_some_and(is_in_program)
+}
+
+/// The address of the function that a name means, in this program or a library.
+pub(crate) fn meant_by(name: &CStr) -> Option<usize> {
     // SAFETY: it ends with a zero.
     let function = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-    (&raw const __executable_start..&raw const etext).contains(&function.cast_const().cast())
+    (!function.is_null()).then(|| function.addr())
+}
+
+/// Whether an address is in the code of this program.
+pub(crate) fn is_in_program(address: usize) -> bool {
+    ((&raw const __executable_start).addr()..(&raw const etext).addr()).contains(&address)
 }
 
 #[cfg(test)]

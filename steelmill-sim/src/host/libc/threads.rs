@@ -6,6 +6,7 @@ use steelmill_core::Error;
 
 use super::{caller, is_guest, may_block};
 use crate::host::audit;
+use crate::machine::allocators;
 use crate::machine::cluster;
 use crate::machine::real::real;
 use crate::machine::runtimes;
@@ -91,6 +92,26 @@ unsafe extern "C" fn pthread_detach(thread: ThreadName) -> c_int {
         // SAFETY: as ours.
         None => unsafe { real!("pthread_detach", fn(ThreadName) -> c_int)(thread) },
     }
+}
+
+/// The C library keeps the keys; an allocator's are looked up when a guest thread ends.
+///
+/// # Safety
+/// As pthread_key_create(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_key_create(
+    key: *mut libc::pthread_key_t,
+    destructor: Option<allocators::Destructor>,
+) -> c_int {
+    type Destructor = Option<allocators::Destructor>;
+    let create = real!("pthread_key_create", fn(*mut libc::pthread_key_t, Destructor) -> c_int);
+    // SAFETY: as ours.
+    let result = unsafe { create(key, destructor) };
+    if result == 0 {
+        // SAFETY: the C library has written it.
+        allocators::note_key(unsafe { *key }, destructor);
+    }
+    result
 }
 
 /// Registers a destructor of a thread-local (Itanium C++ ABI). A guest's run when its thread ends, within the simulation.

@@ -1,7 +1,8 @@
 //! The writable data of this program (`.data`, `.bss`): which of it belongs to the programs on machines, what it is before
 //! `main`, and the change from one process's to another's.
 //!
-//! What the simulation itself works with stays in place: its own crates, the standard library, the logs. So do allocators.
+//! What the simulation itself works with stays in place: its own crates, the standard library, the logs. So do
+//! [allocators](crate::machine::allocators).
 //! Everything else of the executable is a program's. Data of shared libraries, such as the C library's, stays in place, too,
 //! but for `environ`.
 #![allow(unsafe_code, reason = "reading and replacing static data; the argument stands beside each place")]
@@ -9,7 +10,6 @@
 use std::collections::BTreeSet;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::ops::Range;
-use std::os::fd::AsRawFd as _;
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering, compiler_fence};
@@ -18,9 +18,11 @@ use object::read::elf::ElfFile64;
 use object::{Endianness, Object as _, ObjectSymbol as _, SymbolKind};
 
 use super::Startup;
+use crate::machine::allocators::{Code, Owned};
+use crate::machine::executable;
 
-/// Crates and libraries whose statics all processes share, by the beginnings of their paths.
-const SHARED: [&str; 24] = [
+/// Crates whose statics all processes share, by the beginnings of their paths.
+const SHARED: [&str; 18] = [
     "steelmill_core::",
     "steelmill_sim::",
     "std::",
@@ -41,13 +43,6 @@ const SHARED: [&str; 24] = [
     "addr2line::",
     "object::",
     "linkme::",
-    // Allocators: mimalloc, jemalloc, tcmalloc.
-    "mi_",
-    "_mi_",
-    "je_",
-    "_rjem_",
-    "tc_",
-    "tcmalloc",
 ];
 
 /// What places register of themselves, in whichever crate: tracing's, and coverage points.
@@ -146,6 +141,11 @@ unsafe extern "C" fn keep_pristine() {
     PRISTINE.store(Box::into_raw(Box::new(loaded)), Ordering::Release);
 }
 
+/// What is added to the addresses in this program's file.
+pub(crate) fn base() -> usize {
+    writable_data().0
+}
+
 fn writable_data() -> (usize, Range<usize>) {
     unsafe extern "C" fn first(object: *mut libc::dl_phdr_info, _: usize, found: *mut c_void) -> c_int {
         // SAFETY: dl_iterate_phdr(3): the object has so many headers; `found` is ours.
@@ -184,8 +184,8 @@ fn read() -> Option<Image> {
     // SAFETY: null, or what `keep_pristine` leaked.
     let loaded = unsafe { PRISTINE.load(Ordering::Acquire).as_ref() }?;
     let (data, pristine) = (loaded.data.clone(), &*loaded.bytes);
-    let file = Mapped::open("/proc/self/exe").ok()?;
-    let file = ElfFile64::<Endianness>::parse(file.bytes()).ok()?;
+    let file = ElfFile64::<Endianness>::parse(executable::map().ok()?).ok()?;
+    let allocators = Owned::of(&file, &Code::in_file(&file));
     let (mut shared, mut own) = (Vec::new(), BTreeSet::new());
     let (mut argc, mut argv, mut hook, mut has_symbols) = (None, None, None, false);
     for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Data && symbol.size() > 0) {
@@ -203,7 +203,7 @@ fn read() -> Option<Image> {
             Some(1) => argv = Some(start),
             Some(2) => hook = Some(range),
             Some(_) => {}
-            None if is_shared(&name) => {
+            None if is_shared(&name) || allocators.has(symbol.index().0) => {
                 shared.push(range);
                 continue;
             }
@@ -220,40 +220,6 @@ fn read() -> Option<Image> {
         let pristine = ranges.iter().flat_map(of).copied().collect();
         Image { data: data.clone(), ranges, pristine, argc, argv, hook }
     })
-}
-
-/// A file in memory. It is mapped, not read: most of a program's is debug information, which is not looked at.
-struct Mapped {
-    start: *mut c_void,
-    length: usize,
-}
-
-impl Mapped {
-    fn open(path: &str) -> std::io::Result<Self> {
-        let file = std::fs::File::open(path)?;
-        let length = file.metadata()?.len() as usize;
-        // SAFETY: a new mapping, of a file that is open.
-        let start = unsafe {
-            libc::mmap(null_mut(), length, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0)
-        };
-        if start == libc::MAP_FAILED {
-            Err(std::io::Error::last_os_error())
-        } else {
-            Ok(Self { start, length })
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: so much is mapped until this is dropped, and the file of a program that executes is not written (ETXTBSY).
-        unsafe { std::slice::from_raw_parts(self.start.cast(), self.length) }
-    }
-}
-
-impl Drop for Mapped {
-    fn drop(&mut self) {
-        // SAFETY: it is mapped, and nothing borrows from it any more.
-        unsafe { libc::munmap(self.start, self.length) };
-    }
 }
 
 fn is_shared(name: &str) -> bool {
