@@ -35,6 +35,9 @@ pub(crate) struct Options {
     /// Runs them beside busy loops, two for each CPU.
     #[arg(long, requires = "repeat")]
     busy: bool,
+    /// So many rounds at a time: each is load for the others.
+    #[arg(long, value_name = "N", requires = "repeat", value_parser = clap::value_parser!(u32).range(1..))]
+    at_once: Option<u32>,
     /// Builds the tests of both worlds, and runs none.
     #[arg(long, conflicts_with_all = ["filter", "repeat"])]
     no_run: bool,
@@ -43,8 +46,9 @@ pub(crate) struct Options {
 /// Runs the chosen tests; true when all are green.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
     let filter = options.filter.as_deref();
-    if let Some(rounds) = options.repeat {
-        return repeat::run(workspace, filter, rounds, options.busy);
+    if let Some(count) = options.repeat {
+        let rounds = repeat::Rounds { count, at_once: options.at_once.unwrap_or(1), busy: options.busy };
+        return repeat::run(workspace, filter, &rounds);
     }
     let mut steps = Steps::new("test");
     let of_runtime_world = workspace.whole(["test", "--no-fail-fast"]);

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// The crates that only `cargo xtask acceptance` builds.
-const ON_DEMAND: [&str; 2] = [ACCEPTANCE, ECOSYSTEM];
+pub(crate) const ON_DEMAND: [&str; 2] = [ACCEPTANCE, ECOSYSTEM];
 
 /// The crate that only `cargo xtask bench` builds.
 pub(crate) const BESIDE: &str = "steelmill-beside";

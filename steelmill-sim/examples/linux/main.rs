@@ -16,7 +16,7 @@
 //! system calls on several hosts, between which a router forwards and drops ([`routed`]), and a fifth for typed sockets there; and a fifth
 //! for files, in a real directory of ext4 and on the simulated disk ([`files`]).
 //!
-//! A difference is shrunk, and printed as a test for `tests/linux.rs`. What differs on purpose is not drawn, or not compared;
+//! A difference is shrunk, and printed as a test for `tests/linux`. What differs on purpose is not drawn, or not compared;
 //! docs/network.md and docs/disk.md list it.
 
 mod calls; // system calls as safe functions
@@ -87,7 +87,7 @@ enum Kind {
 /// A kind of programs, with what both worlds answer to them.
 struct Surface<T> {
     kind: Kind,
-    /// The function that checks a program in tests/linux.rs.
+    /// The function that checks a program in tests/linux.
     check: &'static str,
     draw: fn(u64) -> Vec<T>,
     /// Prepares a thread for programs.

@@ -29,7 +29,7 @@ pub(crate) fn shrink<T: Clone>(program: &[T], differ: impl Fn(&[Vec<T>]) -> Vec<
     least
 }
 
-/// A test for `tests/linux.rs`: the steps with the answers that Linux gave, and beside them those of the simulation that differ.
+/// A test for `tests/linux`: the steps with the answers that Linux gave, and beside them those of the simulation that differ.
 pub(crate) fn as_test<T: Debug>(
     check: &str,
     seed: u64,

@@ -11,7 +11,7 @@ use crate::libtest::{Count, cargo_test};
 use crate::steps::{Outcome, Steps};
 use crate::workspace::Workspace;
 
-const KNOWN: &str = "linux: programs of tests/linux.rs";
+const KNOWN: &str = "linux: programs of tests/linux";
 const NEW: &str = "linux: programs of a fuzzer";
 const ROUTED: &str = "linux: programs of a fuzzer on hosts with a router between them";
 

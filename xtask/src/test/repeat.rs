@@ -1,23 +1,23 @@
 //! `cargo xtask test --repeat N [--busy]`: finds tests whose result depends on luck.
 //!
 //! Only the runtime world's tests are repeated, as those of the sim world repeat anyway. They are built once; then their
-//! binaries run N times, without cargo.
+//! binaries run N times, without cargo; with `--at-once`, several rounds at a time, each of which is load for the others.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
 use crate::libtest::{Count, failed};
 use crate::steps::wait;
-use crate::workspace::{Crate, Workspace};
+use crate::workspace::{Crate, ON_DEMAND, Workspace};
 
 /// The crate whose users have tests in the runtime world.
 const RUNTIME: &str = "steelmill-runtime";
@@ -45,37 +45,67 @@ struct Binary {
     folder: PathBuf,
 }
 
-/// Runs the tests whose name contains `filter` in `rounds` rounds; true when all of them are green.
-pub(super) fn run(workspace: &Workspace, filter: Option<&str>, rounds: u32, busy: bool) -> Result<bool> {
+/// Which rounds there are.
+pub(super) struct Rounds {
+    pub(super) count: u32,
+    pub(super) at_once: u32,
+    /// Beside busy loops.
+    pub(super) busy: bool,
+}
+
+/// Runs the tests whose name contains `filter` in rounds; true when all of them are green.
+pub(super) fn run(workspace: &Workspace, filter: Option<&str>, rounds: &Rounds) -> Result<bool> {
     let Some(binaries) = build(workspace)? else {
         return Ok(false);
     };
-    let folder = workspace.target.join("repeat");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let _loops = busy.then(BusyLoops::start);
-    let mut tally = Tally::default();
-    for round in 1..=rounds {
-        let begin = Instant::now();
-        let mut count = Count::default();
-        let mut failures = Vec::new();
-        // One binary after the other, as cargo does it: a test may count on some time of a CPU.
-        for (index, binary) in binaries.iter().enumerate() {
-            let output = folder.join(format!("{index}.txt"));
-            let status = wait(start(binary, filter, &output)?, Instant::now() + LIMIT)?;
-            let bytes = fs::read(&output).with_context(|| format!("cannot read {}", output.display()))?;
-            let text = String::from_utf8_lossy(&bytes);
-            text.lines().for_each(|line| count.read(line));
-            let found = failures_of(binary, status, &text);
-            if !found.is_empty() {
-                println!("{text}");
+    let _loops = rounds.busy.then(BusyLoops::start);
+    let next = AtomicU32::new(1);
+    let tally = Mutex::new(Tally::default());
+    let some = |folder: PathBuf| -> Result<()> {
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        loop {
+            let round = next.fetch_add(1, Ordering::Relaxed);
+            if round > rounds.count {
+                return Ok(());
             }
-            failures.extend(found);
+            let (failures, line) = one_round(&binaries, filter, &folder)?;
+            println!("round {round} of {}: {line}", rounds.count);
+            tally.lock().map_err(|_| anyhow!("another round panicked"))?.add(failures);
         }
-        println!("round {round} of {rounds}: {count}, {:.1} s", begin.elapsed().as_secs_f64());
-        tally.add(failures);
-    }
+    };
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..rounds.at_once)
+            .map(|lane| {
+                let folder = workspace.target.join("repeat").join(lane.to_string());
+                scope.spawn(|| some(folder))
+            })
+            .collect();
+        running.into_iter().try_for_each(|lane| lane.join().map_err(|_| anyhow!("a round panicked"))?)
+    })?;
+    let tally = tally.into_inner().map_err(|_| anyhow!("a round panicked"))?;
     println!("\n{tally}");
     Ok(tally.is_green())
+}
+
+/// What failed in a round, and a line about it. What binaries print goes to files in a folder.
+fn one_round(binaries: &[Binary], filter: Option<&str>, folder: &Path) -> Result<(Vec<String>, String)> {
+    let begin = Instant::now();
+    let mut count = Count::default();
+    let mut failures = Vec::new();
+    // One binary after the other, as cargo does it: a test may count on some time of a CPU.
+    for (index, binary) in binaries.iter().enumerate() {
+        let output = folder.join(format!("{index}.txt"));
+        let status = wait(start(binary, filter, &output)?, Instant::now() + LIMIT)?;
+        let bytes = fs::read(&output).with_context(|| format!("cannot read {}", output.display()))?;
+        let text = String::from_utf8_lossy(&bytes);
+        text.lines().for_each(|line| count.read(line));
+        let found = failures_of(binary, status, &text);
+        if !found.is_empty() {
+            println!("{text}");
+        }
+        failures.extend(found);
+    }
+    Ok((failures, format!("{count}, {:.1} s", begin.elapsed().as_secs_f64())))
 }
 
 /// Builds the tests of the runtime world; `None` when the build failed.
@@ -94,7 +124,7 @@ fn build(workspace: &Workspace) -> Result<Option<Vec<Binary>>> {
 
 fn has_runtime_tests(one: &Crate) -> bool {
     let uses = one.dependencies.iter().any(|dependency| dependency.name == RUNTIME);
-    one.name == RUNTIME || uses
+    (one.name == RUNTIME || uses) && !ON_DEMAND.contains(&&*one.name)
 }
 
 /// Finds the test binaries of these crates in cargo's JSON messages.

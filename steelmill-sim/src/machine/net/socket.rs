@@ -1,16 +1,18 @@
 //! Sockets as system calls see them: created, bound, listening or connected, in steps; ready or not.
 
-use std::io::{self, IoSlice};
+mod readiness; // which calls would not wait
+mod transfer; // reading and writing
+
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::connection::{ACCEPTOR, CONNECTOR, CloseMode, ConnectionId, End, ListenerId, Side, State};
+use super::connection::{ACCEPTOR, CONNECTOR, CloseMode, ConnectionId, ListenerId, Side, State};
 use super::options::{Options, Protocol};
 use super::udp::{Interface, Member, SocketId};
 use super::unix::{UnixId, UnixName};
 use crate::kernel::tasks::WaitsFor;
-use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::Cluster;
-use crate::machine::descriptors::{Buffers, Direction, Errno, Read, Sender};
+use crate::machine::descriptors::{Errno, Sender};
 use crate::machine::world::Process;
 
 /// A socket of a process.
@@ -596,21 +598,6 @@ impl Cluster {
         }
     }
 
-    /// How many bytes can be read: ioctl(2) with `FIONREAD`.
-    pub(crate) fn socket_available(&mut self, socket: Socket) -> Result<usize, Errno> {
-        match socket.kind {
-            Kind::Listener(id) if self.net.tcp.listener(id).is_some_and(|one| one.is_listening) => {
-                Err(libc::EINVAL)
-            }
-            Kind::Fresh | Kind::Listener(_) => Ok(0),
-            Kind::Stream(id, side) => {
-                Ok(self.net.tcp.get(id).map_or(0, |connection| connection.into(side).readable() as usize))
-            }
-            Kind::Udp(id) => self.net.udp.get(id).map(|socket| socket.next_length()).map_err(errno),
-            Kind::Unix(id) => self.unix_available(id),
-        }
-    }
-
     /// shutdown(2), as Linux's `inet_shutdown()`.
     pub(crate) fn shutdown_socket(
         &mut self,
@@ -748,267 +735,6 @@ impl Cluster {
             Kind::Stream(id, side) => self.tcp_close(id, side, CloseMode::Close),
             Kind::Udp(id) => self.udp_close(id),
             Kind::Unix(id) => self.unix_close(id),
-        }
-    }
-
-    /// Readiness of a TCP socket without a connection: Linux's `tcp_poll()` in `TCP_CLOSE`.
-    fn idle_readiness(socket: &Socket) -> i32 {
-        let mut ready = libc::EPOLLOUT | libc::EPOLLHUP;
-        if socket.is_read_shut {
-            ready |= libc::EPOLLIN | libc::EPOLLRDHUP;
-        }
-        if socket.error.is_some() {
-            ready |= libc::EPOLLERR;
-        }
-        ready
-    }
-
-    /// As poll(2) and Linux's tcp_poll() say it.
-    #[inline]
-    pub(crate) fn socket_readiness(&mut self, socket: Socket) -> u32 {
-        let ready = match socket.kind {
-            Kind::Fresh if socket.is_udp() => Self::datagram_readiness(&socket) | libc::EPOLLOUT,
-            Kind::Fresh => Self::idle_readiness(&socket),
-            Kind::Listener(id) => match self.net.tcp.listener(id) {
-                Some(listener) if !listener.backlog.is_empty() => libc::EPOLLIN,
-                Some(listener) if !listener.is_listening => Self::idle_readiness(&socket),
-                Some(_) => 0,
-                None => libc::EPOLLHUP,
-            },
-            Kind::Udp(id) => match self.net.udp.get(id) {
-                Ok(udp) => {
-                    let readable = if udp.queue.is_empty() { 0 } else { libc::EPOLLIN };
-                    let failed = if udp.error.is_some() { libc::EPOLLERR } else { 0 };
-                    readable | failed | Self::datagram_readiness(&socket) | libc::EPOLLOUT
-                }
-                Err(_) => libc::EPOLLERR,
-            },
-            Kind::Stream(id, side) => self.stream_readiness(id, side),
-            Kind::Unix(id) => self.unix_readiness(id),
-        };
-        ready as u32
-    }
-
-    /// What shutdown(2) makes of a datagram socket's readiness: Linux's `datagram_poll()`.
-    fn datagram_readiness(socket: &Socket) -> i32 {
-        let ended = if socket.is_read_shut { libc::EPOLLIN | libc::EPOLLRDHUP } else { 0 };
-        ended | if socket.is_read_shut && socket.is_write_shut { libc::EPOLLHUP } else { 0 }
-    }
-
-    fn stream_readiness(&mut self, id: ConnectionId, side: Side) -> i32 {
-        let Some(connection) = self.net.tcp.get(id) else {
-            return libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLHUP | libc::EPOLLRDHUP;
-        };
-        if connection.end(side).state == State::SynSent {
-            return 0;
-        }
-        let is_readable = connection.is_readable(side);
-        let is_ended = connection.into(side).has_fin_arrived() || connection.end(side).is_read_shut;
-        let is_finished = connection.out(side).is_write_shut();
-        let end = connection.end(side);
-        let (has_error, is_open) = (end.error.is_some(), end.state == State::Established);
-        let mut ready = 0;
-        for (holds, event) in [
-            (is_readable, libc::EPOLLIN),
-            (is_ended || !is_open, libc::EPOLLRDHUP),
-            (is_ended && is_finished || !is_open, libc::EPOLLHUP),
-            (has_error, libc::EPOLLERR),
-        ] {
-            if holds {
-                ready |= event;
-            }
-        }
-        if self.tcp_is_writable(id, side) {
-            ready |= libc::EPOLLOUT;
-        }
-        ready
-    }
-
-    /// Has a waiter woken when the readiness of a socket may have changed.
-    #[inline]
-    pub(crate) fn await_socket(&mut self, socket: Socket, waiter: &dyn Fn() -> Waiter) {
-        let unneeded = match socket.kind {
-            Kind::Fresh => [None, None],
-            Kind::Unix(id) => [self.unix_await(id, waiter()), None],
-            Kind::Listener(id) => {
-                [self.net.tcp.listener(id).and_then(|listener| listener.waiters.add(waiter())), None]
-            }
-            Kind::Udp(id) => {
-                [self.net.udp.get(id).ok().and_then(|socket| socket.waiters.add(waiter())), None]
-            }
-            Kind::Stream(id, side) => match self.net.tcp.get(id).map(|connection| connection.end(side)) {
-                Some(End { readers, writers, .. }) => [readers.add(waiter()), writers.add(waiter())],
-                None => [None, None],
-            },
-        };
-        unneeded.into_iter().for_each(|waiter| self.kernel.discard(waiter));
-    }
-
-    pub(crate) fn note_socket_wait(&mut self, socket: Socket, direction: Direction) {
-        self.kernel.waits_for(match (socket.kind, direction) {
-            (Kind::Listener(_), _) => WaitsFor::Accept,
-            (Kind::Udp(_), Direction::Read) => WaitsFor::Datagram,
-            (Kind::Unix(_), _) => WaitsFor::Bytes,
-            (_, Direction::Read) => WaitsFor::Read,
-            (_, Direction::Write) => WaitsFor::Write,
-        });
-    }
-
-    #[inline]
-    pub(crate) fn read_socket(
-        &mut self,
-        socket: Socket,
-        buffers: &mut Buffers<'_>,
-        peek: bool,
-    ) -> Result<Option<Read>, Errno> {
-        match socket.kind {
-            Kind::Stream(id, side) => {
-                if self.net.tcp.get(id).is_some_and(|connection| connection.end(side).state == State::SynSent)
-                {
-                    return Ok(None);
-                }
-                let limit = buffers.room();
-                let read = self.tcp_read(id, side, limit, !peek, |first, second| {
-                    buffers.put(0, first);
-                    buffers.put(first.len(), second);
-                });
-                match read.map_err(errno)? {
-                    None if self.net.tcp.get(id).is_some_and(|one| one.end(side).is_read_shut) => {
-                        Ok(Some(Read::of(0)))
-                    }
-                    read => Ok(read.map(Read::of)),
-                }
-            }
-            Kind::Udp(id) => {
-                let whole = self.net.udp.get(id).map_err(errno)?.next_length();
-                // Nearly always there is one buffer.
-                let received = match &mut buffers.parts[..] {
-                    [only] => self.udp_receive(id, only, peek).map_err(errno)?,
-                    _ => {
-                        let mut joined = vec![0; whole];
-                        let received = self.udp_receive(id, &mut joined, peek).map_err(errno)?;
-                        buffers.put(0, &joined[..whole.min(buffers.room())]);
-                        received
-                    }
-                };
-                let room = buffers.room();
-                Ok(received.map(|(_, from)| Read {
-                    bytes: whole.min(room),
-                    whole,
-                    from: Some(Sender::Internet(from)),
-                    credentials: None,
-                }))
-            }
-            Kind::Unix(id) => self.unix_receive(id, buffers, peek),
-            Kind::Fresh if socket.is_udp() => Ok(None),
-            Kind::Listener(_) if self.socket_listens(socket) => Err(libc::ENOTCONN),
-            Kind::Fresh | Kind::Listener(_) if socket.is_read_shut => Ok(Some(Read::of(0))),
-            Kind::Fresh | Kind::Listener(_) => Err(libc::ENOTCONN),
-        }
-    }
-
-    /// sendto(2): where a datagram goes. TCP ignores the address.
-    ///
-    /// # Errors
-    /// As `udp_sendmsg()`, `udpv6_sendmsg()` and `unix_dgram_sendmsg()` of Linux.
-    pub(crate) fn target_of(&mut self, socket: &Socket, name: &Name) -> Result<Option<SocketAddress>, Errno> {
-        match &name.family {
-            _ if socket.protocol == Protocol::Tcp => Ok(None),
-            NameFamily::Unix(name) if socket.protocol == Protocol::Unix => {
-                Ok(Some(SocketAddress::Unix(name.clone())))
-            }
-            // No name is right for a stream, so that is said first.
-            _ if socket.protocol == Protocol::Unix => Ok(Some(SocketAddress::Unix(UnixName::default()))),
-            // That is the peer, but over IPv6, where no way leads to an IPv4 address.
-            NameFamily::Unspecified if socket.is_ipv6 && self.has_ipv4_peer(socket) => Err(libc::ENETUNREACH),
-            NameFamily::Unspecified if socket.is_ipv6 => Ok(None),
-            NameFamily::Other | NameFamily::Unix(_) if socket.is_ipv6 => Err(libc::EINVAL),
-            NameFamily::Unspecified if name.length >= V4_LENGTH => Err(libc::EINVAL), // its port is 0
-            _ => name.of_udp(socket.is_ipv6).map(|address| Some(SocketAddress::Internet(address))),
-        }
-    }
-
-    fn has_ipv4_peer(&mut self, socket: &Socket) -> bool {
-        let Kind::Udp(id) = socket.kind else { return false };
-        self.net.udp.get(id).is_ok_and(|udp| udp.peer.is_some_and(|peer| peer.is_ipv4()))
-    }
-
-    /// As [`write_socket`](Cluster::write_socket), with the sender's credentials, which only Unix sockets pass on.
-    pub(crate) fn write_with_credentials(
-        &mut self,
-        socket: Socket,
-        parts: &[IoSlice<'_>],
-        to: Option<&SocketAddress>,
-    ) -> Result<Option<usize>, Errno> {
-        match (socket.kind, to) {
-            (Kind::Unix(id), Some(SocketAddress::Unix(name))) => self.unix_send(id, parts, Some(name), true),
-            (Kind::Unix(id), None) => self.unix_send(id, parts, None, true),
-            _ => self.write_socket(socket, parts, to),
-        }
-    }
-
-    /// Whether it receives credentials: SO_PASSCRED.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` unless it is a Unix socket.
-    pub(crate) fn passes_credentials(&mut self, socket: Socket) -> Result<bool, Errno> {
-        match socket.kind {
-            Kind::Unix(id) => Ok(self.unix_passes_credentials(id)),
-            _ => Err(libc::EOPNOTSUPP),
-        }
-    }
-
-    /// Sets SO_PASSCRED.
-    ///
-    /// # Errors
-    /// As [`passes_credentials`](Cluster::passes_credentials).
-    pub(crate) fn set_passes_credentials(&mut self, socket: Socket, passes: bool) -> Result<(), Errno> {
-        let Kind::Unix(id) = socket.kind else { return Err(libc::EOPNOTSUPP) };
-        self.unix_set_passes_credentials(id, passes);
-        Ok(())
-    }
-
-    /// Whether the process at the other end is known: SO_PEERCRED.
-    pub(crate) fn knows_peer_process(&mut self, socket: Socket) -> bool {
-        match socket.kind {
-            Kind::Unix(id) => self.unix_knows_peer_process(id),
-            _ => false,
-        }
-    }
-
-    #[inline]
-    pub(crate) fn write_socket(
-        &mut self,
-        socket: Socket,
-        parts: &[IoSlice<'_>],
-        to: Option<&SocketAddress>,
-    ) -> Result<Option<usize>, Errno> {
-        let (to, unix) = match to {
-            Some(SocketAddress::Internet(address)) => (Some(*address), None),
-            Some(SocketAddress::Unix(name)) => (None, Some(name)),
-            Some(SocketAddress::Netlink { .. }) | None => (None, None),
-        };
-        match socket.kind {
-            Kind::Unix(id) => self.unix_send(id, parts, unix, false),
-            Kind::Stream(id, side) => {
-                if self.net.tcp.get(id).is_some_and(|connection| connection.end(side).state == State::SynSent)
-                {
-                    return Ok(None);
-                }
-                self.tcp_write(id, side, parts).map_err(errno)
-            }
-            Kind::Udp(id) => {
-                let sent = match parts {
-                    [only] => self.udp_send(id, only, to),
-                    _ => {
-                        let joined: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-                        self.udp_send(id, &joined, to)
-                    }
-                };
-                sent.map(Some).map_err(errno)
-            }
-            Kind::Fresh if socket.is_udp() => Err(libc::EDESTADDRREQ),
-            Kind::Fresh | Kind::Listener(_) => Err(libc::EPIPE),
         }
     }
 }
