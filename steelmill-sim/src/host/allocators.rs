@@ -1,10 +1,10 @@
 //! Allocators that are linked into this program call the real C library.
 //!
-//! An allocator locks, maps memory and reads clocks, at any moment: in a program, in the simulation while its state is borrowed, and
-//! on threads that are no guests. Answered by the simulation, such a call could give the turn away while the allocator's lock is
-//! held, and it would be one of the program's decisions. But the linker has resolved it to the function of ours. So before `main`, when
-//! there is one thread, each call of an allocator to one of them is found in its machine code, and made to the C
-//! library's.
+//! An allocator locks, maps memory and reads clocks, at any moment: in a program, in the simulation while its state is
+//! borrowed, and on threads that are no guests. Answered by the simulation, such a call could give the turn away while the
+//! allocator's lock is held, and would be one of the program's decisions. But the linker has resolved it to a function of
+//! ours. So before `main`, when there is one thread, each call of an allocator to such a function is found in its machine code
+//! and redirected to the C library's.
 //!
 //! Its clock stands still on simulating threads, so that what it does after a while does not depend on real time.
 #![allow(unsafe_code, reason = "changing machine code, and a clock; the argument stands beside each place")]
@@ -153,7 +153,7 @@ impl Redirection {
                 let is_entry = word.is_multiple_of(size_of::<usize>())
                     && self.tables.iter().any(|table| table.contains(&word));
                 let word: *const usize = std::ptr::with_exposed_provenance(word);
-                // SAFETY: it is in a table that the loader has mapped, and which it writes before code of the program executes.
+                // SAFETY: it is in a table that is mapped, and which the loader writes before code of the program executes.
                 is_entry.then(|| unsafe { word.read() })?
             }
         };

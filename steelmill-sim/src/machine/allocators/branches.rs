@@ -1,6 +1,6 @@
 //! Branches of machine code to fixed addresses, for x86-64 and AArch64: finding them, and having them go elsewhere.
 //!
-//! x86-64 is not decoded but searched, at each byte: instructions begin where they begin. What looks like a branch and is none
+//! x86-64 is not decoded but searched, at each byte, as instructions may begin at any. What looks like a branch and is none
 //! does not lead to the first byte of one of a few hundred functions.
 
 /// A branch, by its place in the code it was found in.
@@ -111,7 +111,7 @@ impl Branch {
                 let opcode = code.get(self.at..self.at + opcode)?;
                 [opcode, &near(begin + length)?].concat()
             }
-            // As linkers relax it: the call with a prefix that does nothing, the jump with a byte behind that is not executed.
+            // As linkers relax it: the call with a prefix that does nothing, the jump with a byte behind it.
             Form::Memory { is_call: true } => [&[0x67, 0xe8][..], &near(begin + length)?].concat(),
             Form::Memory { is_call: false } => [&[0xe9][..], &near(begin + length - 1)?, &[0xcc]].concat(),
             Form::Words { opcode } => {
