@@ -10,7 +10,8 @@ use crate::workspace::Workspace;
 
 /// The tests but those of documentation.
 pub(crate) fn tests(workspace: &Workspace) -> Command {
-    workspace.test_on_demand(["--test", "crates", "--test", "databases"])
+    let targets = ["crates", "databases", "jemalloc", "mimalloc"];
+    workspace.test_on_demand(targets.into_iter().flat_map(|target| ["--test", target]))
 }
 
 /// Runs the tests. Clippy, which would have to check two hundred crates once more, is left to `cargo clippy --workspace`.

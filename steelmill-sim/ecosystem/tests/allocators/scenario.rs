@@ -110,5 +110,5 @@ async fn scenario(sim: Sim, look: fn()) -> Result {
 /// Runs on many seeds, each twice, in two processes. `look` has the allocator go through what it keeps of its threads.
 #[track_caller]
 pub(crate) fn holds_on_each_seed(look: fn()) {
-    Campaign::new(move |sim| scenario(sim, look)).seeds(50).verify(Verify::Twice).check();
+    Campaign::new(move |sim| scenario(sim, look)).seeds(20).verify(Verify::Twice).check();
 }
