@@ -356,6 +356,12 @@ macro_rules! __assert_bound {
 /// // Outside a simulation it never fires.
 /// assert_eq!(batch_size(), 1000);
 /// ```
+///
+/// A rate that is no share does not compile:
+///
+/// ```compile_fail
+/// if steelmill_core::buggify!(25.0) {}
+/// ```
 #[macro_export]
 macro_rules! buggify {
     () => {
