@@ -116,7 +116,7 @@ struct Redirection {
 impl Redirection {
     fn new(file: &ElfFile64<'_, Endianness>, base: usize) -> io::Result<Self> {
         // By pthread_key_create an allocator's keys are known.
-        let names = symbols::OURS.iter().filter(|name| **name != c"pthread_key_create");
+        let names = symbols::OURS.iter().filter(|name| !name.to_bytes().starts_with(b"pthread_key_"));
         let ours = names.filter_map(|name| Some((symbols::meant_by(name)?, *name)));
         let tables = [".got", ".got.plt"].into_iter().filter_map(|name| file.section_by_name(name));
         let in_place = |table: ElfSection64<'_, '_, Endianness>| {

@@ -38,6 +38,7 @@ pub(crate) mod real; // the C library's own functions
 pub(crate) mod signals; // signals and their handlers
 pub(crate) mod statics; // statics, arguments and environment of each process
 pub(crate) mod runtimes; // tokio runtimes of machines' tasks
+pub(crate) mod thread_data; // pthread_key_create(3)
 pub(crate) mod threads; // guest threads
 
 pub(crate) mod links; // partition, hold, impair, reset, latency

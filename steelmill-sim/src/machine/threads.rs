@@ -27,6 +27,7 @@ use super::allocators;
 use super::cluster::{self, Cluster, Shared};
 use super::real::real;
 use super::signals::{self, SignalSet};
+use super::thread_data;
 use super::waker::waker;
 use super::world::{Process, SimWorld};
 use steelmill_core::World as _;
@@ -444,6 +445,7 @@ extern "C" fn execute(guest: *mut c_void) -> *mut c_void {
         // SAFETY: the compiler's runtime registered it for this thread, to be called once.
         unsafe { destroy(object) };
     }
+    thread_data::destroy(|destructor| !allocators::have(destructor));
     allocators::leave();
     guest.result.set(result);
     guest.has_ended.set(true);

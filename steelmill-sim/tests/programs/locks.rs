@@ -1,4 +1,4 @@
-//! Locks and condition variables of C code. Its functions are called as a library of C would.
+//! Locks, condition variables and thread-specific data of C code. Its functions are called as a library of C would.
 #![expect(unsafe_code, reason = "they are foreign functions")]
 #![expect(
     clippy::disallowed_methods,
@@ -375,4 +375,33 @@ fn two_mutexes_in_two_orders_are_a_deadlock_that_is_reported() {
     });
     let failure = format!("{:?}", outcome.failure);
     assert!(failure.contains("programs/locks.rs"), "{failure}");
+}
+
+/// Of C's thread-specific data: sleeps as long as the value says, in a thread that ends.
+extern "C" fn sleep_at_the_end(milliseconds: *mut std::ffi::c_void) {
+    let begun = Instant::now();
+    thread::sleep(Duration::from_millis(milliseconds.addr() as u64));
+    assert_eq!(begun.elapsed().as_millis() as usize, milliseconds.addr());
+}
+
+#[test]
+fn the_destructors_of_threads_specific_data_run_in_the_simulation() {
+    check(Seed(1), |sim| {
+        succeeds(sim, || {
+            let mut keys: [libc::pthread_key_t; 2] = [0; 2];
+            // SAFETY: each place may be written, and the destructor takes any value.
+            for key in &mut keys {
+                assert_eq!(unsafe { libc::pthread_key_create(key, Some(sleep_at_the_end)) }, 0);
+            }
+            // SAFETY: the key was made.
+            let set =
+                |key, value| unsafe { libc::pthread_setspecific(key, std::ptr::without_provenance(value)) };
+            let begun = Instant::now();
+            let thread = thread::spawn(move || (set(keys[0], 1500), set(keys[1], 700)));
+            assert_eq!(thread.join().expect("no panic"), (0, 0));
+            assert_eq!(begun.elapsed(), Duration::from_millis(1500 + 700));
+            // SAFETY: the keys were made.
+            keys.into_iter().for_each(|key| assert_eq!(unsafe { libc::pthread_key_delete(key) }, 0));
+        })
+    });
 }

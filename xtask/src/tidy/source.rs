@@ -10,7 +10,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/machine/cluster.rs",
     "steelmill-sim/src/kernel/spinning.rs",
     "steelmill-sim/src/machine/real.rs",
-    "steelmill-sim/src/machine/allocators.rs",
+    "steelmill-sim/src/machine/thread_data.rs",
     "steelmill-sim/src/machine/allocators/linked.rs",
     "steelmill-sim/src/machine/executable.rs",
     "steelmill-sim/src/machine/statics/image.rs",

@@ -214,6 +214,7 @@ pub(crate) const OURS: &[&CStr] = &[
     c"pthread_getname_np",
     c"pthread_join",
     c"pthread_key_create",
+    c"pthread_key_delete",
     c"pthread_kill",
     c"pthread_mutex_clocklock",
     c"pthread_mutex_lock",

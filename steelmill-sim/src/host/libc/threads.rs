@@ -6,10 +6,10 @@ use steelmill_core::Error;
 
 use super::{caller, is_guest, may_block};
 use crate::host::audit;
-use crate::machine::allocators;
 use crate::machine::cluster;
 use crate::machine::real::real;
 use crate::machine::runtimes;
+use crate::machine::thread_data;
 use crate::machine::threads::{self, Routine, ThreadName};
 use crate::schema::outcome::Cause;
 use crate::schema::system_use::SystemCall;
@@ -94,24 +94,33 @@ unsafe extern "C" fn pthread_detach(thread: ThreadName) -> c_int {
     }
 }
 
-/// The C library keeps the keys; an allocator's are looked up when a guest thread ends.
+/// The C library keeps the keys. Their values are destroyed when a guest thread ends.
 ///
 /// # Safety
 /// As pthread_key_create(3).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_key_create(
     key: *mut libc::pthread_key_t,
-    destructor: Option<allocators::Destructor>,
+    destructor: Option<thread_data::Destructor>,
 ) -> c_int {
-    type Destructor = Option<allocators::Destructor>;
+    type Destructor = Option<thread_data::Destructor>;
     let create = real!("pthread_key_create", fn(*mut libc::pthread_key_t, Destructor) -> c_int);
     // SAFETY: as ours.
     let result = unsafe { create(key, destructor) };
     if result == 0 {
         // SAFETY: the C library has written it.
-        allocators::note_key(unsafe { *key }, destructor);
+        thread_data::note_key(unsafe { *key }, destructor);
     }
     result
+}
+
+/// # Safety
+/// As pthread_key_delete(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_key_delete(key: libc::pthread_key_t) -> c_int {
+    thread_data::note_key(key, None);
+    // SAFETY: as ours.
+    unsafe { real!("pthread_key_delete", fn(libc::pthread_key_t) -> c_int)(key) }
 }
 
 /// Registers a destructor of a thread-local (Itanium C++ ABI). A guest's run when its thread ends, within the simulation.
