@@ -21,8 +21,8 @@ use steelmill_core::Result;
 use crate::campaign::again::{SECOND_RUN_VARIABLE, SERVER_VARIABLE, SameProgram};
 use crate::campaign::record::KeptSeed;
 use crate::host::fork;
-use crate::host::libc::symbols;
 use crate::machine::statics;
+use crate::run::simulate::can_have_guests;
 use crate::schema::look::Look;
 use crate::schema::outcome::Outcome;
 use crate::schema::settings::Settings;
@@ -300,7 +300,7 @@ impl Drop for Server {
 /// Makes the runs that are asked for, each in a child, until nobody asks any more.
 fn serve(Role { socket, is_shown, .. }: &Role, run: &(dyn Fn(Request) -> Outcome + Sync)) -> ! {
     statics::prepare();
-    symbols::not_ours(); // once, and not in each child
+    let _ = can_have_guests(); // once, and not in each child
     let mut requests = socket.lock().unwrap_or_else(PoisonError::into_inner);
     let mut line = String::new();
     while let Ok(1..) = requests.read_line(&mut line) {

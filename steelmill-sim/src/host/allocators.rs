@@ -51,7 +51,13 @@ fn linked() -> impl Iterator<Item = usize> {
 /// # Errors
 /// What there is to know otherwise.
 pub(crate) fn are_real() -> Result<(), String> {
-    OUTCOME.get().cloned().unwrap_or(Ok(()))?;
+    // Each run asks.
+    static ARE_REAL: OnceLock<Result<(), String>> = OnceLock::new();
+    ARE_REAL.get_or_init(|| OUTCOME.get().cloned().unwrap_or(Ok(())).and_then(|()| are_linked())).clone()
+}
+
+/// Whether no allocator is in a shared library.
+fn are_linked() -> Result<(), String> {
     let of_libraries = [c"mallocx", c"mi_malloc"]
         .into_iter()
         .filter(|name| symbols::meant_by(name).is_some_and(|function| !symbols::is_in_program(function)));

@@ -258,7 +258,7 @@ fn unread_failure(id: RunId) -> Option<Cause> {
 
 /// Whether what a program asks of the system comes to the simulation.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn can_have_guests() -> Result<(), String> {
+pub(crate) fn can_have_guests() -> Result<(), String> {
     let not_ours = host::libc::symbols::not_ours();
     let names = || not_ours.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>().join(", ");
     match not_ours.is_empty() {
@@ -283,7 +283,7 @@ fn can_have_allocators() -> Result<(), String> {
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn can_have_guests() -> Result<(), String> {
+pub(crate) fn can_have_guests() -> Result<(), String> {
     Err("programs, threads and tokio are simulated on Linux with glibc alone; daemons on a `World` everywhere".to_owned())
 }
 
