@@ -243,3 +243,12 @@ pub const fn ppm(rate: f64) -> u32 {
     assert!(rate >= 0.0 && rate <= 1.0, "the rate of a buggify! is a share, from 0.0 to 1.0");
     (rate * 1e6 + 0.5) as u32
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[should_panic(expected = "the rate of a buggify! is a share, from 0.0 to 1.0")]
+    fn a_rate_that_is_no_share_is_an_error_that_says_so() {
+        super::ppm(25.0);
+    }
+}

@@ -1,8 +1,9 @@
 //! Resource usage of a run: allocations, CPU time, memory.
 //!
-//! A crate of its own, for the benches and tests of several. The one unsafe file of them. The allocator forwards every call to the system's with the same layout and
-//! pointer, so it keeps the same contract; counting touches only a few atomics. `getrusage` writes one plain C struct,
-//! all of whose bit patterns are valid.
+//! A crate of its own, because benches and tests of several crates use it.
+//!
+//! The allocator forwards every call to the system's with the same layout and pointer, so it keeps the same contract;
+//! counting touches only a few atomics. `getrusage` writes one plain C struct, all of whose bit patterns are valid.
 #![expect(unsafe_code, reason = "a global allocator and getrusage have no safe form; see above")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

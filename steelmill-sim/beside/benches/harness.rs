@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use serde_json::json;
-
 use steelmill_meter as meter;
 
 /// The server's answer to each request.

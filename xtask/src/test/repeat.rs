@@ -246,8 +246,12 @@ mod tests {
 
     #[test]
     fn the_binaries_of_crates_that_test_in_the_runtime_world_are_found() {
-        let crates =
-            vec![a_crate(RUNTIME, "tokio"), a_crate("core", RUNTIME), a_crate("sim", "steelmill-core")];
+        let crates = vec![
+            a_crate(RUNTIME, "tokio"),
+            a_crate("core", RUNTIME),
+            a_crate("sim", "steelmill-core"),
+            a_crate(ON_DEMAND[1], RUNTIME),
+        ];
         let workspace = Workspace { root: "/w".into(), target: "/w/target".into(), crates };
         let chosen: Vec<&Crate> = workspace.crates.iter().filter(|one| has_runtime_tests(one)).collect();
         assert_eq!(chosen.iter().map(|one| &*one.name).collect::<Vec<_>>(), [RUNTIME, "core"]);

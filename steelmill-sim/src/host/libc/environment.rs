@@ -24,7 +24,7 @@ pub(super) fn has_own() -> bool {
 }
 
 /// A variable of a process that has its own.
-pub(super) fn get<'a>(name: &CStr) -> Option<&'a [u8]> {
+pub(super) fn get(name: &CStr) -> Option<&'static [u8]> {
     // SAFETY: both are strings; ours are never freed.
     unsafe {
         let value = libc::getenv(name.as_ptr());

@@ -418,6 +418,7 @@ fn send_to(
     to: Option<Name>,
     has_credentials: bool,
 ) -> Result<usize, Errno> {
+    // Nothing is to be found out before: TCP takes no address, and has its port.
     let is_plain = cluster::with(process.run, |run| {
         let (_, file) = run.descriptors.file(process, fd)?;
         Ok::<_, Errno>(match &file.object {

@@ -394,9 +394,7 @@ impl Swap {
         let (changed, unchanged): (Vec<Piece>, Vec<Piece>) =
             lines.into_iter().partition(|line| has_changed(*line));
         self.unchanged = joined(unchanged);
-        self.changed.extend(changed);
-        self.changed.sort_by_key(|piece| piece.address);
-        let changed = joined(std::mem::take(&mut self.changed));
+        let changed = joined([std::mem::take(&mut self.changed), changed].concat());
         let starts: BTreeSet<usize> = changed.iter().map(|piece| piece.address).collect();
         let ends: BTreeSet<usize> = changed.iter().map(|piece| piece.address + piece.length).collect();
         let is_gap = |piece: &mut Piece| {
@@ -404,14 +402,13 @@ impl Swap {
             piece.length <= GAP && ends.contains(&piece.address) && starts.contains(&end)
         };
         let gaps = self.unchanged.extract_if(.., is_gap);
-        self.changed = changed.into_iter().chain(gaps).collect();
-        self.changed.sort_by_key(|piece| piece.address);
-        self.changed = joined(std::mem::take(&mut self.changed));
+        self.changed = joined(changed.into_iter().chain(gaps).collect());
     }
 }
 
 /// Pieces in order, with those that are next to each other as one.
-fn joined(pieces: Vec<Piece>) -> Vec<Piece> {
+fn joined(mut pieces: Vec<Piece>) -> Vec<Piece> {
+    pieces.sort_by_key(|piece| piece.address);
     let mut joined: Vec<Piece> = Vec::new();
     for piece in pieces {
         match joined.last_mut() {
