@@ -92,6 +92,7 @@ pub use machine::spawn::{Spawner, Task};
 pub use machine::world::SimWorld;
 pub use run::simulate::{simulate, simulate_alone};
 pub use schema::decision::{Decision, InvalidRedraws, Redraws, Reseed, Stream};
+pub use schema::estimates::Estimates;
 pub use schema::outcome::{Cause, DeadlineExceeded, Failure, FailureLocation, Holder, Outcome, TaskReport};
 pub use schema::portable::SourceLocation;
 pub use schema::settings::{Schedule, Seed, Settings, UnknownSchedule};

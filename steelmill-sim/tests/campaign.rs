@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use steelmill_core::{Daemon, Factory, Result, Scope};
 use steelmill_sim::fault::{Budget, Faults};
-use steelmill_sim::{Campaign, Seed, Sim, Verify, check, cli};
+use steelmill_sim::{Campaign, Seed, Settings, Sim, Verify, check, cli, simulate};
 
 /// The variable that names the program test to run.
 const ASKED: &str = "TEST_PROGRAM";
@@ -85,7 +85,7 @@ fn a_wrong_value_in_the_environment_is_an_error() {
     let text = text(&output);
     assert!(!output.status.success(), "{text}");
     assert!(
-        text.contains("STEELMILL_SCHEDULE=\"fair\": ") && text.contains("uniform, fifo, pct:D"),
+        text.contains("STEELMILL_SCHEDULE=\"fair\": ") && text.contains("uniform, fifo, walk, pct:D"),
         "{text}"
     );
 }
@@ -335,23 +335,72 @@ fn spin() {
     }
 }
 
+/// Never comes to an end either.
+struct StubbornInDrop;
+
+impl Drop for StubbornInDrop {
+    fn drop(&mut self) {
+        spin();
+    }
+}
+
+const HALF_A_SECOND: Duration = Duration::from_millis(500);
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_endless_poll_fails_its_seed_and_no_other() {
+    let campaign = Campaign::new(|sim: Sim| {
+        if sim.seed() == Seed(2) {
+            spin();
+        }
+        async move {
+            let machine = sim.machine("m", |_| Ok(())).start().await?;
+            match sim.seed() {
+                Seed(3) => {
+                    let stubborn = sim.machine("n", |factory| factory.with::<Stubborn>()).start().await?;
+                    stubborn.get::<Stubborn>()?;
+                    std::future::pending().await
+                }
+                Seed(4) => drop(machine.spawn("leaves", async {
+                    let _held = StubbornInDrop;
+                    std::future::pending::<()>().await;
+                })),
+                _ => {}
+            }
+            sim.clock().sleep(Duration::from_secs(1)).await;
+            Ok(())
+        }
+    });
+    let summary = campaign.seeds(6).failures_max(6).jobs(2).poll_time_limit(HALF_A_SECOND).run();
+    let failed: Vec<(Seed, String)> = summary
+        .failed
+        .iter()
+        .map(|outcome| (outcome.seed, outcome.failure.as_ref().expect("it is red").to_string()))
+        .collect();
+    let [(Seed(2), begins), (Seed(3), polls), (Seed(4), drops)] = &failed[..] else { panic!("{summary}") };
+    assert!(begins.contains("the scenario, before its first await, has lasted for 500ms"), "{begins}");
+    assert!(polls.contains("one poll of \"n: Stubborn: busy\" has lasted for 500ms of real time"), "{polls}");
+    assert!(drops.contains("a destructor, when the run was over, has lasted for 500ms"), "{drops}");
+    for text in [begins, polls, drops] {
+        assert!(text.contains("in campaign::spin at steelmill-sim/tests/campaign.rs"), "its stack: {text}");
+    }
+    assert_eq!(summary.seeds, 6);
+}
+
 #[test]
 fn program_that_never_reaches_an_await() {
     if is_asked_for("program_that_never_reaches_an_await") {
-        Campaign::new(|sim: Sim| async move {
+        let settings = Settings { poll_time_limit: Some(HALF_A_SECOND), ..Settings::new(Seed(42)) };
+        simulate(settings, &|sim: Sim| async move {
             let machine = sim.machine("m", |factory| factory.with::<Stubborn>()).start().await?;
             machine.get::<Stubborn>()?;
             std::future::pending().await
-        })
-        .first_seed(Seed(42))
-        .seeds(1)
-        .poll_time_limit(Duration::from_millis(500))
-        .check();
+        });
     }
 }
 
 #[test]
-fn an_endless_poll_ends_the_process_and_names_its_task() {
+fn an_endless_poll_of_a_run_on_the_callers_thread_ends_the_process_and_names_its_task() {
     let begun = Instant::now();
     let output = run("program_that_never_reaches_an_await", &[]);
     let text = text(&output);

@@ -41,10 +41,34 @@ fn methods(source: &str) -> BTreeSet<String> {
     names
 }
 
-/// The folder of the tokio version in Cargo.lock.
+/// The folder of the tokio version in Cargo.lock: where cargo unpacks it, or else where cargo says. It is asked last, because
+/// it then wants every package of the workspace, for every platform.
 fn tokio_folder() -> PathBuf {
+    let unpacked = unpacked(&format!("tokio-{}", tokio_version()));
+    unpacked.unwrap_or_else(tokio_folder_by_cargo)
+}
+
+fn tokio_version() -> String {
+    let lock = include_str!("../../Cargo.lock");
+    let (_, after) = lock.split_once("name = \"tokio\"\nversion = \"").expect("tokio is a dependency");
+    after.split('"').next().expect("a version").to_owned()
+}
+
+/// The folder of a package of a registry.
+fn unpacked(package: &str) -> Option<PathBuf> {
+    let of_home = |home| PathBuf::from(home).join(".cargo");
+    let cargo_home =
+        std::env::var_os("CARGO_HOME").map(PathBuf::from).or(std::env::var_os("HOME").map(of_home))?;
+    let registries = fs::read_dir(cargo_home.join("registry/src")).ok()?;
+    registries
+        .filter_map(Result::ok)
+        .map(|registry| registry.path().join(package))
+        .find(|folder| folder.is_dir())
+}
+
+fn tokio_folder_by_cargo() -> PathBuf {
     let mut metadata = Command::new(env!("CARGO"));
-    metadata.args(["metadata", "--format-version", "1", "--offline", "--locked"]);
+    metadata.args(["metadata", "--format-version", "1", "--locked"]);
     let output = metadata.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");

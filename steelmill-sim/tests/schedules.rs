@@ -85,6 +85,68 @@ fn random_speeds_find_orderings_that_chance_does_not() {
     assert!(two > 80 && three > 25, "{two} and {three} of 1000");
 }
 
+/// The maker takes its only step between two certain steps of the observer.
+async fn between_two_steps(sim: Sim) -> Result {
+    let made = Arc::new(AtomicU32::new(0));
+    let maker = made.clone();
+    sim.spawn("maker", async move { maker.store(1, Ordering::Relaxed) });
+    let observed = sim.spawn("observer", async move {
+        steps(30).await;
+        let before = made.load(Ordering::Relaxed);
+        steps(1).await;
+        let after = made.load(Ordering::Relaxed);
+        steps(30).await;
+        (before, after)
+    });
+    anyhow::ensure!(observed.await? != (0, 1), "just there");
+    Ok(())
+}
+
+#[test]
+fn a_walk_finds_each_order_of_steps_equally_often_after_one_trial() {
+    // One step of the maker beside 61 or 62 of the observer; and of two tasks of 26 and 61 steps, the last three are the first one's.
+    let last = red(Schedule::Walk, not_begun);
+    let between = red(Schedule::Walk, between_two_steps);
+    let two = red(Schedule::Walk, |sim| half_done(sim, 1));
+    assert!(
+        [last, between, two].iter().all(|often| (6..45).contains(often)),
+        "{last}, {between}, {two} of 1000"
+    );
+    let others = [Schedule::Uniform, Schedule::Weighted, Schedule::Pct { depth: 2 }];
+    let others = others.map(|schedule| red(schedule, between_two_steps));
+    assert!(others.iter().all(|often| 2 * often < between), "{others:?} beside {between} of 1000");
+}
+
+#[test]
+fn a_run_by_a_walk_repeats_and_is_replayed_from_its_decisions() {
+    let settings = Settings { schedule: Schedule::Walk, record: true, ..Settings::new(Seed(7)) };
+    let run = |settings| {
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| simulate(settings, &|sim| half_done(sim, 2)));
+            run.join().expect("the simulation does not panic")
+        })
+    };
+    let first = run(settings.clone());
+    assert_eq!(run(settings.clone()).digest, first.digest);
+    let replayed = run(Settings { replay: Some(first.decisions.clone()), ..settings.clone() });
+    assert_eq!((replayed.digest, &replayed.decisions), (first.digest, &first.decisions));
+    let without = run(Settings { replay: Some(Vec::new()), ..settings.clone() });
+    let fifo = run(Settings { schedule: Schedule::Fifo, ..Settings::new(Seed(7)) });
+    assert_eq!(without.polls, fifo.polls);
+    // A campaign of this seed alone makes the same run as one of many, and as a run by itself.
+    let digests = |first: u64, seeds| {
+        let campaign = Campaign::new(|sim| half_done(sim, 2)).schedule(Schedule::Walk);
+        let mut digests = Vec::new();
+        campaign
+            .first_seed(Seed(first))
+            .seeds(seeds)
+            .failures_max(100)
+            .run_with(|summary| digests.push(summary.digest));
+        digests
+    };
+    assert_eq!(digests(7, 1)[0], digests(7, 3)[0]);
+}
+
 #[test]
 fn a_run_by_priorities_repeats_and_is_replayed_from_its_decisions() {
     let run = |settings| {

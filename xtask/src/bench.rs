@@ -6,6 +6,7 @@
 //! `<target>/bench/` and keep their command line and output, so that they can be compared with other simulators.
 
 mod compare; // with the figures of an earlier run
+mod growth; // what machines and events cost, the more there are
 mod measure; // running one program and reading its counts
 mod plan; // the workloads, their sizes and targets
 mod quick; // the part that CI runs, beside the baseline in the repository
@@ -41,6 +42,9 @@ pub(crate) struct Options {
     /// repository; CI does so
     #[arg(long, conflicts_with_all = ["workloads", "json", "compare", "rounds"])]
     quick: bool,
+    /// Measures what machines and events cost, the more of them there are, and writes it as a picture (SVG) to this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["workloads", "json", "compare", "rounds", "quick"])]
+    growth: Option<PathBuf>,
     /// Makes what was counted the baseline
     #[arg(long, requires = "quick")]
     accept: bool,
@@ -55,6 +59,13 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
         let outcome = quick(workspace, options.accept)?;
         println!("{}", outcome.note);
         return Ok(outcome.green);
+    }
+    if let Some(file) = &options.growth {
+        let of_w1 = choose(&["W1".to_owned()])?;
+        let programs = build(workspace, &of_w1)?;
+        let ours = programs.iter().find(|program| program.name == of_w1[0].ours.program);
+        growth::run(ours.context("the benchmark was not built")?, file)?;
+        return Ok(true);
     }
     let chosen = choose(&options.workloads)?;
     let baseline = options.compare.as_deref().map(Baseline::read).transpose()?;

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::panic::Location;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use steelmill_core::Result;
@@ -16,6 +16,7 @@ use crate::kernel::watchdog;
 use crate::machine::sim::Sim;
 use crate::run::simulate::Scenario;
 use crate::schema::decision::Redraws;
+use crate::schema::estimates::Estimates;
 use crate::schema::outcome::Outcome;
 use crate::schema::plan::Faults;
 use crate::schema::settings::{Schedule, Seed, Settings};
@@ -81,6 +82,8 @@ pub struct Campaign<S: ?Sized> {
     pub(crate) program: Option<String>,
     pub(crate) test_command: Option<String>,
     pub(crate) processes: Processes,
+    /// What the trial run has counted, if the schedule needs one.
+    pub(crate) estimates: OnceLock<Estimates>,
     pub(crate) scenario: S,
 }
 
@@ -114,6 +117,7 @@ where
             program: None,
             test_command: None,
             processes: Processes::default(),
+            estimates: OnceLock::new(),
             scenario,
         }
     }
@@ -270,8 +274,9 @@ where
         self
     }
 
-    /// The limit on one poll's real time, 30 seconds by default. When it is exceeded the process exits and names the seed
-    /// and the task: a thread cannot be stopped from outside.
+    /// The limit on one poll's real time, 30 seconds by default. A seed that exceeds it fails, and the failure has the stack of the
+    /// poll. Its thread is stopped where it is, and stays with all that it holds until the process ends: on Linux, and if the poll
+    /// executes the program's own code, not the C library's. Otherwise the process exits, and names the seed, the task and the stack on standard error.
     pub fn poll_time_limit(mut self, limit: Duration) -> Self {
         self.settings.poll_time_limit = Some(limit);
         self

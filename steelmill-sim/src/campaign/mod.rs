@@ -3,6 +3,7 @@
 pub(crate) mod again; // this program once more, in another process
 pub(crate) mod campaign; // the public builder
 pub(crate) mod coverage; // coverage points, counted over all seeds
+mod fresh_thread; // a thread of its own for each run
 mod guidance; // which runs a campaign makes that learns
 pub(crate) mod junit; // JUnit XML report for CI systems
 pub(crate) mod keep; // the file of red seeds

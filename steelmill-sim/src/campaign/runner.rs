@@ -7,11 +7,12 @@ use std::sync::{Mutex, mpsc};
 use std::time::Instant;
 
 use anyhow::ensure;
-use steelmill_core::{Panic, Result};
+use steelmill_core::Result;
 use tracing::{Dispatch, dispatcher};
 
 use super::campaign::AnyCampaign;
 use super::queue::{InOrder, Queue, QueuedSeed, RedPlaces};
+use crate::campaign::fresh_thread::{logging_to, on_a_fresh_thread};
 use crate::campaign::guidance::{self, Guide, Run};
 use crate::campaign::keep::{KeepFile, LearnedRun};
 use crate::campaign::processes::{Past, Processes, Request};
@@ -21,7 +22,6 @@ use crate::campaign::summary::{Kept, Summary};
 use crate::campaign::verify::{self, SecondRun};
 use crate::campaign::{coverage, replay};
 use crate::machine::cluster::Isolation;
-use crate::machine::panic_log;
 use crate::run::simulate;
 use crate::schema::decision::Redraws;
 use crate::schema::look::Look;
@@ -238,8 +238,17 @@ impl AnyCampaign<'_> {
         simulate::run_and_explain(settings, &|settings, look| self.run_once(settings, look, false))
     }
 
-    /// Makes one run: on a fresh thread; and if it turns out that its scenario has programs, in a process of its own.
+    /// Makes one run, after the campaign's trial run if the schedule needs one.
     pub(crate) fn run_once(&self, settings: Settings, look: Option<Look>, is_silent: bool) -> Outcome {
+        let trial = |settings: Settings| {
+            let settings = Settings { time_limit: self.settings.time_limit, ..settings };
+            self.estimates.get_or_init(|| self.run_alone(settings, None, true).counted).clone()
+        };
+        self.run_alone(settings.after_trial(trial), look, is_silent)
+    }
+
+    /// Makes one run: on a fresh thread; and if it turns out that its scenario has programs, in a process of its own.
+    fn run_alone(&self, settings: Settings, look: Option<Look>, is_silent: bool) -> Outcome {
         if !self.processes.are_needed() {
             let outcome = self.run_on_a_thread(settings.clone(), look.clone(), is_silent, Isolation::Shared);
             if !outcome.needs_process {
@@ -273,10 +282,14 @@ impl AnyCampaign<'_> {
         isolation: Isolation,
     ) -> Outcome {
         let seed = settings.seed;
+        // A process of its own ends with the run.
+        let may_be_stopped = isolation != Isolation::Own;
         let run = || simulate::run_once(settings, &self.scenario, self.made_at, look, isolation);
         match is_silent {
-            true => dispatcher::with_default(&Dispatch::none(), || on_a_fresh_thread(seed, run)),
-            false => on_a_fresh_thread(seed, run),
+            true => {
+                dispatcher::with_default(&Dispatch::none(), || on_a_fresh_thread(seed, may_be_stopped, run))
+            }
+            false => on_a_fresh_thread(seed, may_be_stopped, run),
         }
     }
 }
@@ -361,27 +374,3 @@ impl AnyCampaign<'_> {
         self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()))
     }
 }
-
-/// Calls `run` on a new thread, whose thread-locals hold no hash keys of std and no state of `rand::rng()` yet. Starting a
-/// thread takes some 50 µs. Its name is what std prints if it overflows its stack. It logs to where this thread does.
-#[expect(clippy::disallowed_methods, reason = "the thread is joined before anything else happens")]
-fn on_a_fresh_thread(seed: Seed, run: impl FnOnce() -> Outcome + Send) -> Outcome {
-    let logs = dispatcher::get_default(Dispatch::clone);
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name(format!("seed {seed}")).stack_size(STACK);
-        let handle = thread.spawn_scoped(scope, || logging_to(&logs, run)).expect("a thread can be started");
-        handle.join().unwrap_or_else(|payload| {
-            let panic = Panic::of(payload.as_ref());
-            panic_log::drop_payload(payload);
-            Outcome::panicked(seed, &panic)
-        })
-    })
-}
-
-/// Calls `run` with the log of another thread.
-fn logging_to<T>(logs: &Dispatch, run: impl FnOnce() -> T) -> T {
-    dispatcher::with_default(logs, run)
-}
-
-/// Stack size in bytes, for a scenario's deepest poll. Unused pages take no memory.
-const STACK: usize = 16 << 20;

@@ -72,9 +72,10 @@ pub struct Args {
     #[arg(long, help_heading = FAULTS, value_name = "FILE")]
     pub save_faults: Option<PathBuf>,
 
-    /// Which ready task runs next: weighted (a random one, by random speeds), uniform (a random one), fifo (the oldest), or
-    /// pct:D (by random priorities with D-1 changes; finds bugs that need D rare orderings) [default: weighted]
-    #[arg(long, help_heading = FAULTS, value_name = "weighted|uniform|fifo|pct:D")]
+    /// Which ready task runs next: weighted (a random one, by random speeds), uniform (a random one), fifo (the oldest), walk
+    /// (evenly over all orders of steps, which a trial run counts), or pct:D (by random priorities with D-1 changes; finds bugs
+    /// that need D rare orderings) [default: weighted]
+    #[arg(long, help_heading = FAULTS, value_name = "weighted|uniform|fifo|walk|pct:D")]
     pub schedule: Option<Schedule>,
 
     /// Explain red seeds: shrink each to the fewest faults that still fail, and write that plan (for --faults), a trace and
@@ -495,7 +496,7 @@ mod tests {
             ("STEELMILL_SEED", "seven", "invalid digit"),
             ("STEELMILL_SEEDS", "0", "not in 1.."),
             ("STEELMILL_SHARD", "3/2", "from 1/n to n/n"),
-            ("STEELMILL_SCHEDULE", "pct", "weighted, uniform, fifo, pct:D"),
+            ("STEELMILL_SCHEDULE", "pct", "weighted, uniform, fifo, walk, pct:D"),
             ("STEELMILL_SCHEDULE", "pct:0", "1 to 100"),
             ("STEELMILL_VERIFY", "1", "twice, process"),
             ("STEELMILL_AUDIT", "yes", "1 or 0"),

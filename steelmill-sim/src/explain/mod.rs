@@ -13,7 +13,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use steelmill_core::Result;
 
 use crate::campaign::campaign::{AnyCampaign, failed_text};
@@ -41,9 +41,7 @@ impl AnyCampaign<'_> {
         watch: &mut dyn FnMut(Progress),
     ) -> Result<(Shrunk, String)> {
         let seed = settings.seed;
-        let Some(shrunk) = self.shrink_run(settings, watch) else {
-            bail!("seed {seed} passes when it is run again: see --verify");
-        };
+        let shrunk = self.shrink_run(settings, watch).map_err(|error| anyhow!("seed {seed} {error}"))?;
         let text = write(folder, &shrunk, replay)?;
         Ok((shrunk, text))
     }

@@ -183,17 +183,33 @@ where
     /// assert!(matches!(&red.plan.faults[..], [fault] if matches!(fault.what, Kind::Pause { .. })));
     /// ```
     pub fn shrink(&self, seed: Seed, mut watch: impl FnMut(Progress)) -> Option<Shrunk> {
-        self.as_any().shrink_run(Settings { seed, ..self.settings.clone() }, &mut watch)
+        self.as_any().shrink_run(Settings { seed, ..self.settings.clone() }, &mut watch).ok()
     }
+}
+
+/// Why a run cannot be shrunk: to be read after its seed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotShrunk {
+    #[error("passes when it is run again: see --verify")]
+    Passes,
+    #[error("does not come to an end, so nothing is known of it that could be shrunk: {0}")]
+    Lost(String),
 }
 
 impl AnyCampaign<'_> {
     /// [`shrink`](Campaign::shrink) for a run whose settings may differ from the campaign's.
-    pub(crate) fn shrink_run(&self, settings: Settings, watch: &mut dyn FnMut(Progress)) -> Option<Shrunk> {
+    pub(crate) fn shrink_run(
+        &self,
+        settings: Settings,
+        watch: &mut dyn FnMut(Progress),
+    ) -> Result<Shrunk, NotShrunk> {
         self.begin_once();
         let settings = Settings { audit: false, trace: false, stacks: false, ..settings };
         let first = self.attempt(settings.clone());
-        let failure = first.failure.as_ref()?;
+        let Some(failure) = &first.failure else { return Err(NotShrunk::Passes) };
+        if first.is_lost {
+            return Err(NotShrunk::Lost(failure.to_string()));
+        }
         let (wanted, is_livelock) =
             (FailureSignature::of(failure), matches!(failure.cause, Cause::Livelock { .. }));
         let plan = match (first.faults, &settings.faults) {
@@ -221,13 +237,13 @@ impl AnyCampaign<'_> {
                 let shrunk = search.shrink(&plan, &limits, poll_limit);
                 let failure = shrunk.outcome.failure.as_ref();
                 if failure.is_some_and(|failure| FailureSignature::of(failure) == search.wanted) {
-                    return Some(shrunk);
+                    return Ok(shrunk);
                 }
             }
             // With the lower limit, loops that end were taken for the livelock.
             search.settings.poll_limit = poll_limit;
         }
-        Some(search.shrink(&plan, &limits, poll_limit))
+        Ok(search.shrink(&plan, &limits, poll_limit))
     }
 
     fn attempt(&self, settings: Settings) -> Outcome {

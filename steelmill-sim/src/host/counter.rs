@@ -13,8 +13,9 @@ use std::sync::OnceLock;
 
 use libc::{siginfo_t, ucontext_t};
 
-use super::raw_calls::{code_at, is_under_valgrind};
+use super::raw_calls::is_under_valgrind;
 use super::{audit, purity};
+use crate::kernel::code::code_at;
 use crate::kernel::decisions::mix;
 use crate::machine::world::Process;
 use crate::machine::{cluster, real, threads};

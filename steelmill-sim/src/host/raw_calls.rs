@@ -11,7 +11,6 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
-use std::ops::Range;
 use std::sync::Once;
 
 use libc::{c_long, siginfo_t, ucontext_t};
@@ -19,6 +18,7 @@ use libc::{c_long, siginfo_t, ucontext_t};
 use super::audit;
 use super::libc::directories::entries;
 use super::libc::refused as calls;
+use crate::kernel::code::code_at;
 use crate::machine::cluster;
 use crate::machine::real;
 use crate::schema::system_use::SystemCall;
@@ -66,37 +66,6 @@ impl Drop for Caught {
 fn dispatch(mode: usize, start: usize, length: usize) -> bool {
     // Without a selector every call outside of the range is caught.
     real::syscall(libc::SYS_prctl, [PR_SET_SYSCALL_USER_DISPATCH as usize, mode, start, length, 0, 0]) == 0
-}
-
-/// Where the code is of the library or the program that has an address.
-pub(super) fn code_at(address: usize) -> Option<Range<usize>> {
-    unsafe extern "C" fn look(object: *mut libc::dl_phdr_info, _: usize, search: *mut c_void) -> c_int {
-        // SAFETY: dl_iterate_phdr(3): the object has so many headers; `search` is ours.
-        let (base, headers, search) = unsafe {
-            let object = &*object;
-            let headers = std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum));
-            (object.dlpi_addr as usize, headers, &mut *search.cast::<Search>())
-        };
-        let code = headers
-            .iter()
-            .filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0);
-        let at = |header: &libc::Elf64_Phdr| {
-            let start = base + header.p_vaddr as usize;
-            start..start + header.p_memsz as usize
-        };
-        search.found = code.map(at).find(|range| range.contains(&search.address));
-        c_int::from(search.found.is_some())
-    }
-
-    struct Search {
-        address: usize,
-        found: Option<Range<usize>>,
-    }
-
-    let mut search = Search { address, found: None };
-    // SAFETY: the function is called while this waits.
-    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
-    search.found
 }
 
 fn set_handler() {

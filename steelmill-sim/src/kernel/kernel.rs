@@ -15,6 +15,7 @@ use super::waiter::{Waiter, Waiters};
 use super::watch::Watches;
 use super::watchdog::Watch;
 use crate::schema::decision::Stream;
+use crate::schema::estimates::Estimates;
 use crate::schema::outcome::Cause;
 use crate::schema::plan::{Faults, Plan};
 use crate::schema::settings::{Schedule, Settings};
@@ -82,6 +83,14 @@ impl<E> Kernel<E> {
             waker_actions: Vec::new(),
             settings,
         }
+    }
+
+    /// What other runs may draw by, with a schedule that counts.
+    pub(crate) fn counted(&self) -> Estimates {
+        self.tasks
+            .policy
+            .as_ref()
+            .map_or_else(Estimates::default, |policy| policy.counted(&self.machine_names))
     }
 
     /// Fails the run; the first cause wins.

@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::policy::Draw;
 use crate::schema::task::TaskKey;
 
 /// How often a task may be polled while no time passes, before its priority falls below all others.
@@ -52,9 +53,6 @@ struct TaskPriority {
     polls: u32,
 }
 
-/// Draws a random number below its argument.
-pub(crate) type Draw<'a> = &'a mut dyn FnMut(u64) -> u64;
-
 impl Pct {
     pub(crate) fn new(depth: u32) -> Self {
         Self {
@@ -69,9 +67,8 @@ impl Pct {
         }
     }
 
-    /// The ready tasks, in any order.
-    pub(crate) fn ready(&self) -> impl Iterator<Item = u32> + '_ {
-        self.ready.iter().map(|(.., index)| *index)
+    pub(crate) fn is_any_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     pub(crate) fn push(&mut self, key: TaskKey, draw: Draw<'_>) {

@@ -1,7 +1,7 @@
 //! The scheduler: picks the next ready task, advances virtual time, and diagnoses livelocks.
 
 use super::kernel::Kernel;
-use super::tasks::{State, TaskFuture, WaitsFor};
+use super::tasks::{Slot, State, TaskFuture, WaitsFor};
 use super::timers::Nanos;
 use crate::schema::decision::Stream;
 use crate::schema::event::EventKind;
@@ -88,7 +88,7 @@ impl<E> Kernel<E> {
         match self.settings.schedule {
             Schedule::Weighted | Schedule::Uniform => {}
             Schedule::Fifo => return self.pick_oldest(),
-            Schedule::Pct { .. } => return self.pick_by_priority(),
+            Schedule::Pct { .. } | Schedule::Walk => return self.pick_by_policy(),
         }
         if self.tasks.ready.len() <= 1 || self.tasks.polls >= self.tasks.polls_end {
             return self.pick_oldest();
@@ -113,24 +113,23 @@ impl<E> Kernel<E> {
         Some((self.tasks.ready.take_oldest(), 0))
     }
 
-    /// [`pick`](Kernel::pick) under PCT, after moving the ready tasks to its queue.
+    /// [`pick`](Kernel::pick) with a schedule that has an order of its own, to which the ready tasks move first.
     #[cold]
-    fn pick_by_priority(&mut self) -> Option<(u32, usize)> {
+    fn pick_by_policy(&mut self) -> Option<(u32, usize)> {
         // Taken out, because it draws from `self`.
-        let mut pct = self.tasks.pct.take()?;
+        let mut policy = self.tasks.policy.take()?;
+        let machines = std::mem::take(&mut self.machine_names);
         while self.tasks.ready.len() > 0 {
             let index = self.tasks.ready.take(0);
-            let key = self.tasks.key(index);
-            pct.push(key, &mut |below| self.draw(Stream::Schedule, below));
+            let Slot { key, machine, name, .. } = self.tasks.slots[index as usize];
+            policy.push(key, machine, name, &machines, &mut |below| self.draw(Stream::Schedule, below));
         }
+        self.machine_names = machines;
         let instant = self.tasks.polls_before_this_instant;
-        if self.tasks.polls >= self.tasks.polls_end {
-            self.tasks.pct = Some(pct);
-            return None;
-        }
-        let picked = pct.pick(instant, &mut |below| self.draw(Stream::Schedule, below));
-        self.tasks.pct = Some(pct);
-        picked.map(|index| (index, 0))
+        let picked = (self.tasks.polls < self.tasks.polls_end)
+            .then(|| policy.pick(instant, &mut |below| self.draw(Stream::Schedule, below)));
+        self.tasks.policy = Some(policy);
+        picked.flatten()
     }
 
     /// Called at `polls_end`: starts to count polls per task, or fails the run if it counts since this instant began.

@@ -1,4 +1,4 @@
-//! The stack of another thread of this process, which does not come to give it itself: a signal has it do so.
+//! Another thread of this process that does not come to do something itself: a signal has it say where it is, or stay there.
 #![cfg_attr(
     target_os = "linux",
     allow(unsafe_code, reason = "a signal handler; the argument stands beside each place")
@@ -13,10 +13,11 @@ pub(super) use other::Thread;
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
     use std::time::Duration;
 
     use super::Stack;
+    use crate::kernel::code::code_at;
     use crate::kernel::stacks::DEPTH;
 
     /// A thread that lives as long as whoever asks for its stack.
@@ -25,15 +26,28 @@ mod linux {
 
     static FRAMES: [AtomicUsize; DEPTH] = [const { AtomicUsize::new(0) }; DEPTH];
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    static IS_CAPTURED: AtomicBool = AtomicBool::new(false);
+    /// Where the program's own code begins and ends.
+    static OWN_CODE: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+    /// What is asked of the thread, and what it answers.
+    static PHASE: AtomicU32 = AtomicU32::new(0);
+    /// To say where it executes.
+    const LOOK: u32 = 1;
+    /// To say so, and to wait, if that is in the program's own code.
+    const HOLD: u32 = 2;
+    const SAID: u32 = 3;
+    const WAITS: u32 = 4;
+    const GO_ON: u32 = 5;
+    const STAY: u32 = 6;
 
     /// What nothing else of a process is likely to use.
     fn signal() -> libc::c_int {
         libc::SIGRTMAX() - 2
     }
 
-    /// For how long a thread may take, in milliseconds.
+    /// For how long a thread may take to answer, in milliseconds; and how often it is asked to stay.
     const PATIENCE: u32 = 1000;
+    const ATTEMPTS: u32 = 200;
 
     impl Thread {
         pub(in crate::kernel) fn current() -> Self {
@@ -42,25 +56,59 @@ mod linux {
         }
 
         /// Where the thread executes; `None` if it does not answer. For a process that then exits.
-        #[expect(clippy::disallowed_methods, reason = "the other thread takes its time")]
         pub(in crate::kernel) fn stack(&self) -> Option<Stack> {
+            self.ask(LOOK).map(|_| captured())
+        }
+
+        /// Stops the thread for good, and gives where. Nothing else of its memory is touched from then on, and nothing of it
+        /// is freed. Unless `is_at_it` says, while the thread waits, that it may go on.
+        ///
+        /// It stops within the program's own code alone: in the C library it may hold a lock that other threads need, as an
+        /// allocator's. `None` if it is never met there.
+        #[expect(clippy::disallowed_methods, reason = "the other thread takes its time")]
+        pub(in crate::kernel) fn stop(&self, is_at_it: impl Fn() -> bool) -> Option<Stack> {
+            let own = code_at(capture as extern "C" fn(libc::c_int) as usize)?;
+            OWN_CODE[0].store(own.start, Ordering::Relaxed);
+            OWN_CODE[1].store(own.end, Ordering::Relaxed);
+            for _ in 0..ATTEMPTS {
+                if self.ask(HOLD)? == WAITS {
+                    // Nothing is allocated here, as the thread may wait with whatever lock an allocator of the program's has.
+                    let stays = is_at_it();
+                    PHASE.store(if stays { STAY } else { GO_ON }, Ordering::Release);
+                    return stays.then(captured);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            None
+        }
+
+        /// The thread's answer.
+        #[expect(clippy::disallowed_methods, reason = "the other thread takes its time")]
+        fn ask(&self, what: u32) -> Option<u32> {
+            PHASE.store(what, Ordering::Release);
             // SAFETY: zeros are a sigaction. The thread executes a poll, so it lives.
             unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 action.sa_sigaction = (capture as extern "C" fn(libc::c_int)) as usize;
+                libc::sigfillset(&raw mut action.sa_mask);
                 libc::sigaction(signal(), &raw const action, std::ptr::null_mut());
                 libc::pthread_kill(self.0, signal());
             }
             for _ in 0..PATIENCE {
                 std::thread::sleep(Duration::from_millis(1));
-                if IS_CAPTURED.load(Ordering::Acquire) {
-                    let mut frames = [0; DEPTH];
-                    frames.iter_mut().zip(&FRAMES).for_each(|(to, from)| *to = from.load(Ordering::Relaxed));
-                    return Some((frames, COUNT.load(Ordering::Relaxed)));
+                let answer = PHASE.load(Ordering::Acquire);
+                if answer != what {
+                    return Some(answer);
                 }
             }
             None
         }
+    }
+
+    fn captured() -> Stack {
+        let mut frames = [0; DEPTH];
+        frames.iter_mut().zip(&FRAMES).for_each(|(to, from)| *to = from.load(Ordering::Relaxed));
+        (frames, COUNT.load(Ordering::Relaxed))
     }
 
     /// The unwinder may take a lock of the loader. If the thread holds that, it never comes back, and the process exits
@@ -76,7 +124,38 @@ mod linux {
             });
         }
         COUNT.store(count, Ordering::Relaxed);
-        IS_CAPTURED.store(true, Ordering::Release);
+        if PHASE.load(Ordering::Acquire) != HOLD || !was_in_own_code(&FRAMES[..count]) {
+            PHASE.store(SAID, Ordering::Release);
+            return;
+        }
+        PHASE.store(WAITS, Ordering::Release);
+        loop {
+            match PHASE.load(Ordering::Acquire) {
+                WAITS => std::hint::spin_loop(),
+                STAY => break,
+                _ => return,
+            }
+        }
+        // SAFETY: zeros are a set, which is filled: no signal gets this thread out again.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            loop {
+                libc::sigsuspend(&raw const all);
+            }
+        }
+    }
+
+    /// Whether a signal met a thread in the program's own code, called by nothing but such code. The innermost frames are
+    /// those of the handler, and one of the C library which called that.
+    fn was_in_own_code(frames: &[AtomicUsize]) -> bool {
+        let own = OWN_CODE[0].load(Ordering::Relaxed)..OWN_CODE[1].load(Ordering::Relaxed);
+        let is_own = |frame: &AtomicUsize| own.contains(&frame.load(Ordering::Relaxed));
+        let met = frames.iter().skip_while(|frame| is_own(frame)).skip(1);
+        // Outermost is the C library's start of a thread.
+        let mut from_inside = met.skip_while(|frame| is_own(frame));
+        from_inside.all(|frame| !is_own(frame))
+            && frames.iter().skip_while(|frame| is_own(frame)).nth(1).is_some_and(is_own)
     }
 }
 
@@ -94,6 +173,10 @@ mod other {
         }
 
         pub(in crate::kernel) fn stack(&self) -> Option<Stack> {
+            None
+        }
+
+        pub(in crate::kernel) fn stop(&self, _: impl Fn() -> bool) -> Option<Stack> {
             None
         }
     }

@@ -12,13 +12,13 @@ use steelmill_core::{Owner, TaskError};
 
 use super::kernel::{Kernel, RunId};
 use super::machine_index::MachineIndex;
-use super::pct::Pct;
+use super::policy::Policy;
 use super::run_queue::RunQueue;
 use super::scheduler::{RecentPolls, diagnosed_polls};
 use super::waiter::Waiter;
 use crate::schema::event::{EventKind, TaskEnd};
 use crate::schema::outcome::TaskReport;
-use crate::schema::settings::{Schedule, Settings};
+use crate::schema::settings::Settings;
 use crate::schema::task::{TaskId, TaskKey};
 use crate::schema::trace::TaskInfo;
 
@@ -61,7 +61,7 @@ pub(super) struct Slot {
     /// Set by the simulated primitive that last returned `Pending` to it.
     pub(super) waits_for: WaitsFor,
     pub(super) has_handle: bool,
-    /// The logarithm of its chance to run next, beside that of others: see [`Schedule::Weighted`].
+    /// The logarithm of its chance to run next, beside that of others: see [`Schedule::Weighted`](crate::Schedule::Weighted).
     pub(super) speed: u8,
     /// A slow machine has deferred its next poll already.
     pub(super) was_deferred: bool,
@@ -108,8 +108,8 @@ pub(crate) struct Tasks {
     free: Vec<u32>,
     pub(super) ready: RunQueue,
     by_machine: MachineIndex,
-    /// Under PCT, the ready tasks move from the run queue to here before each pick.
-    pub(super) pct: Option<Box<Pct>>,
+    /// With some schedules the ready tasks move from the run queue to here before each pick.
+    pub(crate) policy: Option<Box<Policy>>,
     /// The task that is being polled, or [`TaskKey::NONE`].
     pub(super) current: TaskKey,
     pub(crate) polls: u64,
@@ -369,10 +369,7 @@ impl Tasks {
             free: Vec::with_capacity(16),
             ready: RunQueue::new(speeds),
             by_machine: MachineIndex::default(),
-            pct: match settings.schedule {
-                Schedule::Pct { depth } => Some(Box::new(Pct::new(depth))),
-                _ => None,
-            },
+            policy: Policy::of(settings).map(Box::new),
             current: TaskKey::NONE,
             polls: 0,
             polls_before_this_instant: 0,
@@ -530,7 +527,7 @@ impl Tasks {
     }
 
     pub(crate) fn is_any_ready(&self) -> bool {
-        self.ready.len() > 0 || self.pct.as_ref().is_some_and(|pct| pct.ready().next().is_some())
+        self.ready.len() > 0 || self.policy.as_ref().is_some_and(|policy| policy.is_any_ready())
     }
 
     /// Takes all registrations for the end of a task, after the run.

@@ -1,13 +1,15 @@
-//! The watchdog: a real-time limit of one poll. An endless loop inside a poll cannot be interrupted, so a thread of its own
-//! prints the seed, the task and its stack when a poll lasts too long, and exits the process.
+//! The watchdog: a real-time limit of one poll. An endless loop inside a poll cannot be interrupted, so when a poll lasts too long, a
+//! thread of its own stops the run's thread for good, and reports the task and its stack to whoever gave the run a thread. Where
+//! that cannot be done, it prints them with the seed, and exits the process.
 
+use std::cell::RefCell;
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::Duration;
 
 use super::spinning;
-use super::stacks::{self, Frame};
+use super::stacks::{self, Frame, Stack};
 use crate::schema::settings::Seed;
 
 /// The default real-time limit of one poll.
@@ -26,12 +28,26 @@ pub(crate) struct Watch {
     current: AtomicU64,
     /// The name to print of the last task in each slot.
     names: Mutex<Vec<String>>,
+    /// Who is told when the thread is stopped; without it, it is not.
+    stopped: Option<mpsc::Sender<String>>,
 }
 
 const NONE: u64 = u64::MAX;
 /// User code outside of polls, which may not end either.
 const BEGINNING: u64 = u64::MAX - 1;
 const TEARDOWN: u64 = u64::MAX - 2;
+
+/// User code that does not end was stopped.
+const STOPPED: u64 = u64::MAX - 3;
+
+thread_local! {
+    static STOPPED_TO: RefCell<Option<mpsc::Sender<String>>> = const { RefCell::new(None) };
+}
+
+/// If a poll of this thread does not return, the thread is stopped, and a report is sent. Nobody may wait for its end then.
+pub(crate) fn may_stop_this_thread(stopped: mpsc::Sender<String>) {
+    STOPPED_TO.set(Some(stopped));
+}
 
 static WATCHED: Mutex<Vec<Weak<Watch>>> = Mutex::new(Vec::new());
 
@@ -44,6 +60,7 @@ impl Watch {
             polls: AtomicU64::new(0),
             current: AtomicU64::new(NONE),
             names: Mutex::new(Vec::new()),
+            stopped: STOPPED_TO.take(),
         });
         let mut watched = WATCHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         watched.retain(|watch| watch.strong_count() > 0);
@@ -123,10 +140,10 @@ fn check_all(observations: &mut Vec<Observation>) {
         let Some(watch) = weak.upgrade() else { continue };
         let (polls, task) = (watch.polls.load(Ordering::Relaxed), watch.current.load(Ordering::Relaxed));
         match observations.iter_mut().find(|(known, ..)| known.ptr_eq(&weak)) {
-            Some((_, before, stuck)) if *before == polls && task != NONE => {
+            Some((_, before, stuck)) if *before == polls && ![NONE, STOPPED].contains(&task) => {
                 *stuck += CHECK_INTERVAL;
                 if *stuck >= watch.limit {
-                    exit_process(&watch, task);
+                    end(&watch, polls, task);
                 }
             }
             Some((_, before, stuck)) => (*before, *stuck) = (polls, Duration::ZERO),
@@ -135,9 +152,44 @@ fn check_all(observations: &mut Vec<Observation>) {
     }
 }
 
-/// Where a thread executes, as lines to append: the program's own functions, or all if there are none.
-fn stack_of(thread: &spinning::Thread) -> String {
-    let Some((addresses, depth)) = thread.stack() else { return String::new() };
+/// Stops the thread of a poll that does not return, and tells; or ends the process.
+fn end(watch: &Watch, polls: u64, task: u64) {
+    let what = {
+        let names = watch.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match task {
+            BEGINNING => "the scenario, before its first await,".to_owned(),
+            TEARDOWN => "a destructor, when the run was over,".to_owned(),
+            task => format!("one poll of {:?}", names.get(task as usize).map_or("a task", |name| name)),
+        }
+    };
+    let limit = watch.limit;
+    let what = format!("{what} has lasted for {limit:?} of real time; a task has to reach an await.");
+    if let Some(stopped) = &watch.stopped {
+        // It may have got on just now.
+        let is_at_it = || {
+            watch.polls.load(Ordering::Relaxed) == polls
+                && watch.current.compare_exchange(task, STOPPED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        };
+        if let Some(stack) = watch.thread.stop(is_at_it) {
+            let _ = stopped.send(format!("{what} Its thread was stopped for good.{}", lines_of(stack)));
+            return;
+        }
+        if watch.polls.load(Ordering::Relaxed) != polls || watch.current.load(Ordering::Relaxed) != task {
+            return;
+        }
+    }
+    // A test harness captures `eprintln!`, and never shows it for a test that does not end.
+    let _ = writeln!(
+        io::stderr(),
+        "seed {}: {what} The process ends here, as the thread cannot be stopped from outside.{}",
+        watch.seed,
+        watch.thread.stack().map_or_else(String::new, lines_of)
+    );
+    std::process::exit(1);
+}
+
+/// A stack as lines to append: the program's own functions, or all if there are none.
+fn lines_of((addresses, depth): Stack) -> String {
     let frames = stacks::symbolize(&addresses[..depth]);
     let is_own = |frame: &&Frame| !frame.is_external() && !frame.file.contains("steelmill-sim/src/");
     let mut shown: Vec<&Frame> = frames.iter().filter(is_own).collect();
@@ -145,23 +197,4 @@ fn stack_of(thread: &spinning::Thread) -> String {
         shown = frames.iter().collect();
     }
     shown.iter().map(|frame| format!("\n    in {} at {}", frame.function, frame.file)).collect()
-}
-
-fn exit_process(watch: &Watch, task: u64) -> ! {
-    let names = watch.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let what = match task {
-        BEGINNING => "the scenario, before its first await,".to_owned(),
-        TEARDOWN => "a destructor, when the run was over,".to_owned(),
-        task => format!("one poll of {:?}", names.get(task as usize).map_or("a task", |name| name)),
-    };
-    // A test harness captures `eprintln!`, and never shows it for a test that does not end.
-    let _ = writeln!(
-        io::stderr(),
-        "seed {}: {what} has lasted for {:?} of real time; a task has to reach an await. The process ends here, as a \
-         thread cannot be stopped from outside.{}",
-        watch.seed,
-        watch.limit,
-        stack_of(&watch.thread)
-    );
-    std::process::exit(1);
 }

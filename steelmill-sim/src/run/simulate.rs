@@ -58,9 +58,7 @@ pub fn simulate<F>(settings: Settings, scenario: &dyn Fn(Sim) -> F) -> Outcome
 where
     F: Future<Output = Result> + 'static,
 {
-    let caller = Location::caller();
-    let once = |settings, look| run_once(settings, &scenario, caller, look, Isolation::Lent);
-    run_and_explain(settings, &once)
+    simulate_in(Isolation::Lent, settings, &scenario, Location::caller())
 }
 
 /// Runs a scenario once, on this thread, as [`simulate`], in a process in which nothing else executes meanwhile: a program
@@ -74,9 +72,19 @@ pub fn simulate_alone<F>(settings: Settings, scenario: &dyn Fn(Sim) -> F) -> Out
 where
     F: Future<Output = Result> + 'static,
 {
-    let caller = Location::caller();
-    let once = |settings, look| run_once(settings, &scenario, caller, look, Isolation::Own);
-    run_and_explain(settings, &once)
+    simulate_in(Isolation::Own, settings, &scenario, Location::caller())
+}
+
+fn simulate_in(
+    isolation: Isolation,
+    settings: Settings,
+    scenario: &dyn Scenario,
+    caller: &'static Location<'static>,
+) -> Outcome {
+    let once = |settings, look| run_once(settings, scenario, caller, look, isolation);
+    let trial =
+        |settings| tracing::dispatcher::with_default(&tracing::Dispatch::none(), || once(settings, None));
+    run_and_explain(settings.after_trial(|settings| trial(settings).counted), &once)
 }
 
 pub(crate) trait Scenario {
@@ -331,6 +339,7 @@ fn outcome(id: RunId) -> Outcome {
             polls: run.kernel.tasks.polls,
             events: run.kernel.events,
             counts: std::mem::take(&mut run.tally.counts),
+            counted: run.kernel.counted(),
             redraws: Redraws::of(&run.kernel.settings.reseeds),
             reached: run.tally.coverage.take_reached(),
             coverage: run.tally.coverage.take_visits(),
@@ -341,6 +350,7 @@ fn outcome(id: RunId) -> Outcome {
             audit,
             impure: run.kernel.impure,
             needs_process: run.isolation == Isolation::Wanted,
+            is_lost: false,
         }
     })
 }

@@ -3,6 +3,7 @@
 // The input of a run.
 pub(crate) mod decision; // random draws
 pub(crate) mod disk_trouble; // what may go wrong with a disk
+pub(crate) mod estimates; // what a trial run counted of each task
 pub(crate) mod look; // what a run is repeated for
 pub(crate) mod moment; // lifecycle moments that trigger faults
 pub(crate) mod plan; // faults

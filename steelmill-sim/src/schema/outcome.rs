@@ -11,6 +11,7 @@ use steelmill_core::coverage::{Kind, Point, Reading};
 use steelmill_core::{Owner, Panic};
 
 use crate::schema::decision::{Decision, Redraws};
+use crate::schema::estimates::Estimates;
 use crate::schema::look::LockWord;
 use crate::schema::plan::Plan;
 use crate::schema::portable::{self, SourceLocation, StaticStr};
@@ -69,6 +70,8 @@ pub struct Outcome {
     /// The scenario's counters: see [`Sim::count`](crate::Sim::count).
     #[serde(deserialize_with = "portable::counts")]
     pub counts: BTreeMap<&'static str, u64>,
+    /// With [`Schedule::Walk`](crate::Schedule::Walk), what was counted for other runs.
+    pub(crate) counted: Estimates,
     /// Where it was varied from the seed's own run; empty if it was not.
     pub redraws: Redraws,
     /// The places it came to, for a campaign that learns from them.
@@ -90,6 +93,8 @@ pub struct Outcome {
     pub impure: bool,
     /// Whether the scenario made a program, where runs share a process: then the run ended there.
     pub(crate) needs_process: bool,
+    /// Whether the run was not made, or did not come to its end: then nothing else is known of it but why.
+    pub(crate) is_lost: bool,
 }
 
 impl Outcome {
@@ -111,6 +116,7 @@ impl Outcome {
             polls: 0,
             events: 0,
             counts: BTreeMap::new(),
+            counted: Estimates::default(),
             coverage: Vec::new(),
             redraws: Redraws::default(),
             reached: Vec::new(),
@@ -121,6 +127,7 @@ impl Outcome {
             audit: Vec::new(),
             impure: false,
             needs_process: false,
+            is_lost: true,
         }
     }
 

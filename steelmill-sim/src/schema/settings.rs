@@ -11,6 +11,7 @@ use steelmill_core::Result;
 use tracing::level_filters::LevelFilter;
 
 use crate::schema::decision::{Decision, Reseed};
+use crate::schema::estimates::Estimates;
 use crate::schema::plan::{Faults, Plan};
 use crate::schema::portable;
 
@@ -55,6 +56,17 @@ pub enum Schedule {
         /// How many orderings a bug may need; at least 1.
         depth: u32,
     },
+    /// A random one, each as likely as it has steps left: a uniform random walk through all orders of steps, for which it
+    /// must be known how many each task makes (Zhao et al., "Selectively Uniform Concurrency Testing", ASPLOS 2025).
+    ///
+    /// With [`Uniform`](Schedule::Uniform), a task of few steps beside one of many nearly always ends first. Here each order of all
+    /// their steps has the same chance: good for races of which nothing is known but that they are rare.
+    ///
+    /// A trial run counts the steps: that of seed 0, with all other settings the campaign's. It makes every choice with even
+    /// chances. A step is a poll, and those of one virtual time belong together, as time itself
+    /// orders the others. Tasks are told apart by machine, name, and the order of their spawns; those that the trial did not
+    /// have count as one step.
+    Walk,
 }
 
 impl Schedule {
@@ -70,15 +82,16 @@ impl fmt::Display for Schedule {
             Schedule::Weighted => f.write_str("weighted"),
             Schedule::Uniform => f.write_str("uniform"),
             Schedule::Fifo => f.write_str("fifo"),
+            Schedule::Walk => f.write_str("walk"),
             Schedule::Pct { depth } => write!(f, "pct:{depth}"),
         }
     }
 }
 
-/// The error for a [`Schedule`] that is none of `weighted`, `uniform`, `fifo`, and `pct:3` where 3 is the depth.
+/// The error for a [`Schedule`] that is none of `weighted`, `uniform`, `fifo`, `walk`, and `pct:3` where 3 is the depth.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a schedule; there are: weighted, uniform, fifo, pct:D with a depth D from 1 to {DEPTH_MAX}"
+    "{0:?} is not a schedule; there are: weighted, uniform, fifo, walk, pct:D with a depth D from 1 to {DEPTH_MAX}"
 )]
 pub struct UnknownSchedule(String);
 
@@ -94,6 +107,7 @@ impl FromStr for Schedule {
             "weighted" => Ok(Schedule::Weighted),
             "uniform" => Ok(Schedule::Uniform),
             "fifo" => Ok(Schedule::Fifo),
+            "walk" => Ok(Schedule::Walk),
             _ => match name.strip_prefix("pct:").and_then(depth) {
                 Some(depth) => Ok(Schedule::Pct { depth }),
                 None => Err(UnknownSchedule(name.to_owned())),
@@ -123,6 +137,8 @@ pub struct Settings {
     pub seed: Seed,
     /// The scheduling policy.
     pub schedule: Schedule,
+    /// What [`Schedule::Walk`] draws by; `None` until a trial run has counted it, which is made first.
+    pub estimates: Option<Estimates>,
     /// The faults to inject, if the scenario calls [`Sim::inject_faults`](crate::Sim::inject_faults).
     pub faults: Faults,
     /// The limit of virtual time; a longer run fails.
@@ -152,7 +168,8 @@ pub struct Settings {
     pub replay: Option<Vec<Decision>>,
     /// Virtual times from which on streams are drawn from another seed.
     pub reseeds: Vec<Reseed>,
-    /// The real-time limit of one poll. Above it the process exits and names the task: a thread cannot be stopped.
+    /// The real-time limit of one poll. Above it the seed fails, or the process exits and names the task: see
+    /// [`Campaign::poll_time_limit`](crate::Campaign::poll_time_limit). Outside of a campaign it always exits.
     pub poll_time_limit: Option<Duration>,
 }
 
@@ -175,6 +192,7 @@ impl Settings {
         Self {
             seed,
             schedule: Schedule::Weighted,
+            estimates: None,
             faults: Faults::Swarm,
             time_limit: Duration::from_secs(24 * 3600),
             poll_limit: 10_000_000,
@@ -188,5 +206,23 @@ impl Settings {
             reseeds: Vec::new(),
             poll_time_limit: None,
         }
+    }
+
+    /// The settings, and what [`Schedule::Walk`] draws by, if `trial` has to count it first: it makes the run of the settings
+    /// it is given.
+    pub(crate) fn after_trial(self, trial: impl FnOnce(Settings) -> Estimates) -> Self {
+        if self.schedule != Schedule::Walk || self.estimates.is_some() {
+            return self;
+        }
+        let counted = trial(Settings {
+            schedule: Schedule::Walk,
+            estimates: Some(Estimates::default()),
+            log_level: self.log_level,
+            time_limit: self.time_limit,
+            poll_time_limit: self.poll_time_limit,
+            stacks: false,
+            ..Settings::new(Seed(0))
+        });
+        Self { estimates: Some(counted), ..self }
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Run {
     pub(super) nanoseconds: f64,
     /// The total, if it counted them.
     pub(super) allocations: Option<f64>,
+    /// The most memory that the process had.
+    pub(super) peak_kib: Option<f64>,
 }
 
 impl Program {
@@ -64,6 +66,7 @@ impl Run {
             ops,
             nanoseconds: line["wall_seconds"].as_f64()? * 1e9,
             allocations: line["allocs_per_op"].as_f64().map(|each| each * ops),
+            peak_kib: line["peak_rss_kb"].as_f64(),
         })
     }
 }
@@ -84,8 +87,11 @@ mod tests {
 
     #[test]
     fn figures_are_read_from_the_last_line() {
-        let text = "hello\n{\"ops\":10,\"wall_seconds\":0.5,\"allocs_per_op\":2.5}\n";
-        assert_eq!(Run::read(text), Some(Run { ops: 10.0, nanoseconds: 5e8, allocations: Some(25.0) }));
+        let text = "hello\n{\"ops\":10,\"wall_seconds\":0.5,\"allocs_per_op\":2.5,\"peak_rss_kb\":7}\n";
+        assert_eq!(
+            Run::read(text),
+            Some(Run { ops: 10.0, nanoseconds: 5e8, allocations: Some(25.0), peak_kib: Some(7.0) })
+        );
         assert_eq!(Run::read("{\"skipped\":\"no such workload\"}"), None);
         assert_eq!(Run::read(""), None);
     }

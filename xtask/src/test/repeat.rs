@@ -38,7 +38,7 @@ const LOOPS_PER_CPU: usize = 2;
 /// A test binary.
 #[derive(Debug, PartialEq)]
 struct Binary {
-    /// Its crate and target: `steelmill-core stories`.
+    /// Its crate and target: `steelmill-stories stories`.
     name: String,
     path: PathBuf,
     /// The folder of its crate, in which cargo runs it.

@@ -1,7 +1,7 @@
 //! Plugins as child factories: installed, called, upgraded and removed while their host runs.
 //!
 //! ```text
-//! cargo run -p steelmill-core --example plugins
+//! cargo run -p steelmill-stories --example plugins
 //! ```
 //!
 //! [`tour`] is generic over the world, so it runs in the sim, too: see `tests/plugins.rs`.

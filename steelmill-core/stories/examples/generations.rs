@@ -2,7 +2,7 @@
 //! new one has started.
 //!
 //! ```text
-//! cargo run -p steelmill-core --example generations
+//! cargo run -p steelmill-stories --example generations
 //! ```
 //!
 //! Use this where a value cannot be replaced in place: a port, a number of workers, whatever `prepare` makes. What can be replaced
