@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::beside::Beside;
 use crate::libtest::{Count, cargo_test};
 use crate::steps::{Outcome, Steps};
 use crate::workspace::{ACCEPTANCE, Workspace};
@@ -63,17 +64,34 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool> {
         return Ok(steps.finish());
     }
     if options.screenshot.is_none() {
+        // It builds all once more, in a folder of its own, while other steps wait for their timers.
+        let packages = options.filter.is_none().then(|| Beside::start(workspace, "package")).transpose()?;
         ecosystem::run(workspace, &mut steps, &mut total, options.filter.as_deref());
         skipped = clients::run(workspace, options.filter.as_deref(), &mut steps);
         kills(workspace, options.filter.as_deref(), &mut steps, &mut total);
         skipped += batch::run(workspace, options.filter.as_deref(), &mut steps);
         skipped += instructions(workspace, options.filter.as_deref(), &mut steps);
         skipped += linux::run(workspace, options.filter.as_deref(), &mut steps, &mut total);
-        if options.filter.as_deref().is_none_or(|filter| "package".contains(filter)) {
-            skipped += package::run_steps(workspace, &mut steps, &mut total);
+        match packages {
+            Some(packages) => skipped += packaged(packages, &mut steps, &mut total),
+            None if options.filter.as_deref().is_some_and(|filter| "package".contains(filter)) => {
+                skipped += package::run_steps(workspace, &mut steps, &mut total);
+            }
+            None => {}
         }
     }
     browser_tests(workspace, options, &mut steps, total, skipped)
+}
+
+/// What became of the packages in somebody else's project; the number of steps that were skipped.
+fn packaged(packages: Beside, steps: &mut Steps, total: &mut Count) -> usize {
+    let mut skipped = 0;
+    steps.run("packages, tried beside the steps above", || {
+        let (outcome, of_packages) = packages.finish(total)?;
+        skipped = of_packages;
+        Ok(outcome)
+    });
+    skipped
 }
 
 /// Kills the demo again and again while clients write, on a real disk, and checks each write that was acknowledged.

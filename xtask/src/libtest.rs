@@ -60,7 +60,8 @@ pub(crate) fn failed(output: &str) -> Vec<&str> {
     output.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED")).collect()
 }
 
-fn number_before(line: &str, word: &str) -> u64 {
+/// The number that stands before a word; 0 if there is none.
+pub(crate) fn number_before(line: &str, word: &str) -> u64 {
     line.split(word)
         .next()
         .and_then(|before| before.rsplit(' ').next())

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod acceptance; // browser tests, and those of other people's crates
+mod beside; // a command beside others
 mod bench; // benchmarks beside a hand-written lower bound
 mod bugs; // finding and shrinking the planted bugs
 mod canaries; // mutation tests of the lifecycle rules
