@@ -90,6 +90,7 @@ const LAYOUTS: &[Layout] = &[
             ("workspace", Only(&[])),
             ("steps", Only(&[])),
             ("libtest", Only(&["steps"])),
+            ("beside", Only(&["libtest", "steps", "workspace"])),
             ("sim", Only(&["workspace"])),
             ("bench", Only(&["sim", "steps", "workspace"])),
             ("canaries", Only(&["workspace"])),
