@@ -38,6 +38,7 @@ mod unclean_leader;
 
 mod hard; // rare bugs
 
+mod races; // small races, by schedule
 mod rates; // how many seeds find each bug
 mod table; // finding and shrinking all bugs
 #[cfg(test)]
@@ -195,6 +196,16 @@ enum All {
         #[arg(long, value_name = "N", default_value_t = 20)]
         campaigns: u64,
     },
+    /// Print how many seeds find each of six small races by each schedule, as a table
+    Races {
+        /// First seed
+        #[arg(long, value_name = "S", default_value_t = 1)]
+        first_seed: u64,
+
+        /// Number of seeds
+        #[arg(long, value_name = "N", default_value_t = 2000)]
+        seeds: u64,
+    },
     /// Print how many seeds find each bug, and the geometric mean over all bugs, as a table
     Rates {
         /// Only bugs whose name contains this
@@ -228,6 +239,7 @@ fn main() -> ExitCode {
             let of: &[Bug] = if hard { &hard::HARD } else { &BUGS };
             return rates::print(of, &filter.unwrap_or_default(), Seed(first_seed), seeds);
         }
+        Some(All::Races { first_seed, seeds }) => return races::print(Seed(first_seed), seeds),
         Some(All::Guided { filter, campaigns }) => {
             return rates::print_guided(&hard::HARD, &filter.unwrap_or_default(), campaigns);
         }

@@ -62,12 +62,12 @@ pub(crate) fn print_guided(of: &[Bug], filter: &str, campaigns: u64) -> ExitCode
 }
 
 /// The number of seeds that it takes to find a bug. One that none of them finds counts as if one had.
-fn seeds_per_failure(seeds: u64, red: u64) -> f64 {
+pub(super) fn seeds_per_failure(seeds: u64, red: u64) -> f64 {
     seeds as f64 / red.max(1) as f64
 }
 
 /// The mean of ratios: a bug that is found twice as fast counts the same for a frequent and for a rare one.
-fn geometric_mean(numbers: &[f64]) -> f64 {
+pub(super) fn geometric_mean(numbers: &[f64]) -> f64 {
     let logarithms: f64 = numbers.iter().map(|number| number.ln()).sum();
     (logarithms / numbers.len() as f64).exp()
 }
