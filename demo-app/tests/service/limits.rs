@@ -37,7 +37,8 @@ fn sixty_clients_that_never_read_stay_within_the_memory_of_a_gateway() {
         .collect();
     let mut most = 0;
     let asked = Instant::now();
-    while asked.elapsed() < Duration::from_secs(5) {
+    // For longer, if the machine is so busy that little has arrived.
+    while asked.elapsed() < Duration::from_secs(5) || most <= 100 && asked.elapsed() < TIMEOUT {
         most = most.max(demo.resident().saturating_sub(before));
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -89,26 +90,19 @@ fn clients_beyond_the_limit_of_open_files_are_told_and_it_is_logged_once() {
     let demo = Demo::run(command);
     demo.wait_for_line("holds the lease, token");
     let mut clients: Vec<Raw> = (0..80).map(|_| demo.connect()).collect();
-    let mut served = 0;
-    for client in &mut clients {
+    for client in clients.iter_mut().skip(24) {
         // Nothing is sent to it, so that the reason for the close is not lost.
-        client.0.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket");
         let mut text = Vec::new();
-        match client.0.read_to_end(&mut text) {
-            Ok(_) => {
-                let text = String::from_utf8_lossy(&text);
-                assert!(text.starts_with("-ERR max number of clients reached: 24 are open"), "{text:?}");
-                assert!(text.contains("limit of 64 open files"), "{text:?}");
-            }
-            Err(_) => served += 1,
-        }
+        client.0.read_to_end(&mut text).expect("it is told in time");
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.starts_with("-ERR max number of clients reached: 24 are open"), "{text:?}");
+        assert!(text.contains("limit of 64 open files"), "{text:?}");
     }
-    assert_eq!(served, 24);
     for client in clients.iter_mut().take(24) {
-        client.0.set_read_timeout(Some(TIMEOUT)).expect("a socket");
         assert_eq!(client.ask(b"PING\r\n"), "+PONG");
     }
-    std::thread::sleep(Duration::from_millis(500));
+    demo.wait_for_line("open files");
+    std::thread::sleep(Duration::from_millis(500)); // for more of them
     let log = demo.log();
     assert_eq!(log.matches("open files").count(), 1, "{log}");
     assert!(!log.contains("cannot accept"), "{log}");

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The timeout of every wait.
@@ -16,6 +17,8 @@ pub const ALL: [&str; 4] = ["--daemons", "lease,store,gateway", "--listen", "gat
 pub struct Demo {
     child: Child,
     log: Arc<Log>,
+    /// Read its output until its end.
+    readers: Vec<JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -48,16 +51,16 @@ impl Demo {
         let log = Arc::new(Log::default());
         let pipes: [Box<dyn Read + Send>; 2] =
             [Box::new(child.stdout.take().expect("piped")), Box::new(child.stderr.take().expect("piped"))];
-        for pipe in pipes {
+        let readers = pipes.map(|pipe| {
             let log = log.clone();
             std::thread::spawn(move || {
                 for line in BufReader::new(pipe).lines().map_while(Result::ok) {
                     log.lines.lock().expect("no reader panics").push(line);
                     log.grew.notify_all();
                 }
-            });
-        }
-        Self { child, log }
+            })
+        });
+        Self { child, log, readers: readers.into() }
     }
 
     /// Starts all daemons in one process, and waits until it holds the lease.
@@ -111,10 +114,12 @@ impl Demo {
         assert!(kill.expect("there is a shell").success());
     }
 
+    /// Waits until it has ended, and all is read that it has said.
     pub fn wait_for_exit(&mut self) -> ExitStatus {
         let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
+                self.readers.drain(..).for_each(|reader| reader.join().expect("no reader panics"));
                 return status;
             }
             assert!(Instant::now() < deadline, "it does not exit; its log:\n{}", self.log());

@@ -159,7 +159,7 @@ const FILES: Surface<files::Call> = Surface {
     enter: || Ok(()),
     linux: files::real::answers,
     simulated: files::simulated::answers,
-    agree: str::eq,
+    agree: files::agree,
     is_steady: |_, _, _| true,
     at_once: 1,
 };

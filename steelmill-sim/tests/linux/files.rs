@@ -165,3 +165,25 @@ fn what_a_mapping_stores_behind_the_end_is_not_of_the_file() {
         (Call::ReadAt { id: 0, at: 5628, length: 4 }, "4 00000000"),
     ]);
 }
+
+#[test]
+fn a_link_that_is_not_followed_is_no_directory() {
+    let open = |flags| Call::Open { id: 0, path: "s", flags, mode: 0o644 };
+    files_answer(&[
+        (Call::Symlink { target: "a", path: "s" }, "ok"),
+        (open(Flags::READ_WRITE | Flags::NO_FOLLOW), "ELOOP"),
+        (open(Flags::READ_WRITE | Flags::NO_FOLLOW | Flags::DIRECTORY), "ENOTDIR"),
+    ]);
+}
+
+#[test]
+fn a_write_of_nothing_does_not_go_to_the_end_to_append() {
+    files_answer(&[
+        (Call::Open { id: 0, path: "a", flags: NEW | Flags::APPEND, mode: 0o644 }, "ok"),
+        (Call::WriteAt { id: 0, at: 0, length: 10 }, "10"),
+        (Call::Write { id: 0, length: 0 }, "0"),
+        (Call::Seek { id: 0, to: 0, whence: Whence::Current }, "0"),
+        (Call::Write { id: 0, length: 1 }, "1"),
+        (Call::Seek { id: 0, to: 0, whence: Whence::Current }, "11"),
+    ]);
+}

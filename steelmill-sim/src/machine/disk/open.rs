@@ -140,6 +140,7 @@ impl Volume {
         let is_directory = match self.tree.get(ino).node {
             Node::Directory { .. } => true,
             Node::Link(_) if flags & libc::O_PATH != 0 => false,
+            Node::Link(_) if flags & libc::O_DIRECTORY != 0 => return Err(libc::ENOTDIR),
             Node::Link(_) => return Err(libc::ELOOP),
             Node::Socket if flags & libc::O_PATH == 0 => return Err(libc::ENXIO),
             Node::File(_) | Node::Socket => false,
@@ -357,7 +358,8 @@ impl Cluster {
             machine: open.machine,
             change: DiskChange::Written { file: open.ino, offset: at, bytes: written as u64 },
         });
-        if offset.is_none() {
+        // A write of nothing does not go to the end.
+        if offset.is_none() && written > 0 {
             self.open_mut(id)?.at = at + written as u64;
         }
         Ok(written)
