@@ -33,6 +33,7 @@ mod linux {
 
     use crate::host::audit;
     use crate::host::libc as calls;
+    use crate::kernel::internal::is_internal;
     use crate::machine::cluster::{self, Cluster};
     use crate::machine::hosts::SCENARIO;
     use crate::machine::real::real;
@@ -132,9 +133,9 @@ mod linux {
             // SAFETY: as above, for clock_gettime(2).
             return unsafe { clock_gettime(a as libc::clockid_t, b as *mut libc::timespec) }.into();
         }
-        if number == libc::SYS_futex
-            && let Some(process) = threads::process()
-        {
+        // A lock of the simulation's own is one of real threads, those of other seeds.
+        let is_of_program = number == libc::SYS_futex && !cluster::is_borrowed() && !is_internal();
+        if is_of_program && let Some(process) = threads::process() {
             let word = std::ptr::with_exposed_provenance(a as usize);
             let other = std::ptr::with_exposed_provenance(e as usize);
             if !calls::futex::has_process(process) && calls::futex::is_wake(b as c_int) {
@@ -146,7 +147,7 @@ mod linux {
                 calls::futex::futex(process, word, b as c_int, c as u32, d as usize, other, f as u32)
             });
         }
-        if number == libc::SYS_futex && cluster::is_simulating() {
+        if is_of_program && cluster::is_simulating() {
             calls::futex::wake_guests(a as usize, b as c_int, c as usize, f as u32);
         }
         if cluster::is_simulating() {

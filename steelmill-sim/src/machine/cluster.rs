@@ -221,6 +221,11 @@ pub(crate) fn is_simulating() -> bool {
     !RUN.get().is_null()
 }
 
+/// Whether the run's state is borrowed: then it is the simulation itself that executes.
+pub(crate) fn is_borrowed() -> bool {
+    with_run(|run| run.cluster.try_borrow_mut().is_err()).unwrap_or(false)
+}
+
 /// Borrows the run's state.
 ///
 /// # Panics

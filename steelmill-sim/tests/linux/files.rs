@@ -173,6 +173,7 @@ fn a_link_that_is_not_followed_is_no_directory() {
         (Call::Symlink { target: "a", path: "s" }, "ok"),
         (open(Flags::READ_WRITE | Flags::NO_FOLLOW), "ELOOP"),
         (open(Flags::READ_WRITE | Flags::NO_FOLLOW | Flags::DIRECTORY), "ENOTDIR"),
+        (open(Flags::READ_WRITE | Flags::NO_FOLLOW | Flags::TMPFILE), "ENOTDIR"),
     ]);
 }
 
@@ -185,5 +186,33 @@ fn a_write_of_nothing_does_not_go_to_the_end_to_append() {
         (Call::Seek { id: 0, to: 0, whence: Whence::Current }, "0"),
         (Call::Write { id: 0, length: 1 }, "1"),
         (Call::Seek { id: 0, to: 0, whence: Whence::Current }, "11"),
+    ]);
+}
+
+#[test]
+fn locks_of_an_owner_are_told_by_their_start_and_as_one_where_they_touch() {
+    let lock = |id, is_of_file, kind, at, length| Call::LockRange {
+        id,
+        is_of_file,
+        kind,
+        at,
+        length,
+        whence: Whence::Start,
+    };
+    files_answer(&[
+        (Call::Open { id: 0, path: "a", flags: NEW, mode: 0o644 }, "ok"),
+        (Call::Open { id: 1, path: "a", flags: NEW, mode: 0o644 }, "ok"),
+        (lock(0, true, Lock::Exclusive, 0, 10), "ok"),
+        (lock(0, true, Lock::Exclusive, 10, 50), "ok"),
+        (
+            Call::LockInTheWay { id: 1, is_of_file: true, kind: Lock::Exclusive, at: 0, length: 50 },
+            "exclusive 0 0 60 a file's",
+        ),
+        (lock(0, false, Lock::Shared, 4_841, 50), "ok"),
+        (lock(0, false, Lock::Exclusive, 100, 50), "ok"),
+        (
+            Call::LockInTheWay { id: 1, is_of_file: true, kind: Lock::Exclusive, at: 70, length: 0 },
+            "exclusive 0 100 50 own",
+        ),
     ]);
 }

@@ -217,13 +217,13 @@ unsafe extern "C" fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int {
     }
 }
 
-/// A guest's ends its process, as SIGABRT does.
+/// A guest's ends its process, as SIGABRT does; the simulation's own, after a second panic, ends all.
 ///
 /// # Safety
 /// As abort(3).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn abort() -> ! {
-    if let Some(process) = guest() {
+    if let Some(process) = guest().filter(|_| !cluster::is_borrowed()) {
         signals::end_by(process, libc::SIGABRT);
     }
     // SAFETY: as ours.

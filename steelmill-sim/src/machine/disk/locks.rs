@@ -77,22 +77,31 @@ impl Locks {
     }
 
     /// Gives a range to an owner, or takes it away; whether it took something away.
+    ///
+    /// As on Linux an owner's locks stand together, by their start, and those of a kind that touch are one. So it is told which
+    /// is in the way first.
     fn set(&mut self, locking: &Locking) -> bool {
         let Locking { owner, start, end, .. } = *locking;
         let held = if locking.is_whole { &mut self.whole } else { &mut self.ranges };
-        let mut rest = Vec::new();
-        let before = held.len();
-        held.retain(|record| {
-            let is_touched = record.owner == owner && record.start < end && start < record.end;
-            if is_touched {
-                rest.extend((record.start < start).then_some(Record { end: start, ..*record }));
-                rest.extend((end < record.end).then_some(Record { start: end, ..*record }));
+        let place = held.iter().position(|record| record.owner == owner).unwrap_or(held.len());
+        let mut new = locking.kind.map(|kind| Record { owner, kind, start, end });
+        let (mut rest, mut took) = (Vec::new(), false);
+        for record in held.extract_if(.., |record| record.owner == owner) {
+            match &mut new {
+                Some(new) if new.kind == record.kind && record.start <= end && start <= record.end => {
+                    (new.start, new.end) = (new.start.min(record.start), new.end.max(record.end));
+                }
+                _ if record.start < end && start < record.end => {
+                    took = true;
+                    rest.extend((record.start < start).then_some(Record { end: start, ..record }));
+                    rest.extend((end < record.end).then_some(Record { start: end, ..record }));
+                }
+                _ => rest.push(record),
             }
-            !is_touched
-        });
-        let took = held.len() < before;
-        held.append(&mut rest);
-        held.extend(locking.kind.map(|kind| Record { owner, kind, start, end }));
+        }
+        rest.extend(new);
+        rest.sort_by_key(|record| record.start);
+        held.splice(place..place, rest);
         took
     }
 
@@ -174,6 +183,12 @@ mod tests {
         assert_eq!((held.start, held.end), (60, 100));
         assert_eq!(locks.conflict(&locking(1, Some(LockKind::Exclusive), 0, 100)), None, "its own");
         assert!(locks.set(&locking(1, Some(LockKind::Shared), 0, 100)), "what it has is changed");
+        assert!(
+            !locks.set(&locking(1, Some(LockKind::Shared), 100, 120)),
+            "nobody is let in by more of them"
+        );
+        let held = locks.conflict(&locking(2, Some(LockKind::Exclusive), 110, 111)).expect("one of both");
+        assert_eq!((held.start, held.end), (0, 120), "what touches is one");
         assert_eq!(locks.conflict(&locking(2, Some(LockKind::Shared), 0, 100)), None);
         assert!(locks.take_all(Owner::File(1)));
         assert_eq!(locks.conflict(&locking(2, Some(LockKind::Exclusive), 0, 100)), None);

@@ -106,7 +106,7 @@ impl Volume {
         let mode = mode & 0o7777 & !self.umask;
         let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
         if flags & libc::O_TMPFILE == libc::O_TMPFILE {
-            let directory = self.tree.find(from, path, true)?;
+            let directory = self.tree.find(from, path, flags & libc::O_NOFOLLOW == 0)?;
             self.tree.names(directory)?;
             self.check_access(directory, (libc::W_OK | libc::X_OK) as u32)?;
             return Ok(self.tree.make_nameless(mode, flags & libc::O_EXCL == 0, now));
