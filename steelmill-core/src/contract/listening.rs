@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{LOOPBACK, connection, error_kind, has_ipv6, listener, settle, waits};
-use crate::{Clock, LISTEN_BACKLOG, Network, Spawn, TcpListener, TcpStream, World};
+use crate::{Clock, LISTEN_BACKLOG, Network, Spawn, TcpListener, TcpSocket, TcpStream, World};
 
 pub async fn connect_to_nobody_is_refused<W: World>(world: W) {
     let (listener, address) = listener(&world).await;
@@ -271,7 +271,13 @@ pub async fn an_abandoned_connect_never_surfaces<W: World>(world: W) {
 pub async fn the_port_of_a_connection_cannot_be_listened_on<W: World>(world: W) {
     // On a shared host another process may take a free port at any time, hence the retries.
     for _ in 0..10 {
-        let (client, server) = connection(&world).await;
+        let (listener, address) = listener(&world).await;
+        // Of a port that a connect chooses, another connection may have a state for a minute (TIME_WAIT).
+        let client = world.network().tcp_socket_v4().unwrap();
+        client.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let client = client.connect(address).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        drop(listener);
         let local = client.local_addr().unwrap();
         assert_eq!(error_kind(world.network().bind(local).await), ErrorKind::AddrInUse);
         drop(server);

@@ -121,6 +121,10 @@ fn copies_within_the_kernel_check_what_they_are_given() {
         (Call::CopyRange { from: 0, at: 0, to: 1, to_at: -1, length: 10 }, "EBADF"),
         (Call::SendFile { from: 0, at: 0, to: 1, length: 10 }, "EINVAL"),
         (Call::SendFile { from: 1, at: (1 << 44) - 4096, to: 0, length: 10 }, "EOVERFLOW"),
+        (Call::SendFile { from: 0, at: (1 << 44) - 4096, to: 1, length: 10 }, "EOVERFLOW"),
+        (Call::Open { id: 2, path: "b", flags: Flags::WRITE | Flags::PATH, mode: 0 }, "ok"),
+        (Call::Truncate { id: 2, length: -4096 }, "EINVAL"),
+        (Call::Truncate { id: 2, length: 4096 }, "EBADF"),
         (Call::ReadAt { id: 0, at: i64::MAX, length: 10 }, "EINVAL"),
         (Call::WriteAt { id: 0, at: i64::MAX, length: 10 }, "EINVAL"),
     ]);
@@ -214,5 +218,27 @@ fn locks_of_an_owner_are_told_by_their_start_and_as_one_where_they_touch() {
             Call::LockInTheWay { id: 1, is_of_file: true, kind: Lock::Exclusive, at: 70, length: 0 },
             "exclusive 0 100 50 own",
         ),
+    ]);
+}
+
+#[test]
+fn a_file_is_not_made_by_a_link_that_says_it_is_a_directory() {
+    files_answer(&[
+        (Call::Symlink { target: "d/", path: "s" }, "ok"),
+        (Call::Symlink { target: "d/e", path: "d" }, "ok"),
+        (Call::Open { id: 0, path: "s", flags: NEW, mode: 0o644 }, "EISDIR"),
+        (Call::Open { id: 0, path: "s", flags: Flags::READ, mode: 0o644 }, "ELOOP"),
+    ]);
+}
+
+#[test]
+fn nothing_is_read_of_a_directory_by_a_vector_without_room() {
+    files_answer(&[
+        (Call::MakeDirectory { path: "d", mode: 0o755 }, "ok"),
+        (Call::Open { id: 0, path: "d", flags: Flags::READ, mode: 0 }, "ok"),
+        (Call::ReadParts { id: 0, at: 20_356, lengths: [0, 0] }, "0 00000000"),
+        (Call::ReadParts { id: 0, at: -1, lengths: [0, 0] }, "0 00000000"),
+        (Call::ReadParts { id: 0, at: -1, lengths: [0, 1] }, "EISDIR"),
+        (Call::Read { id: 0, length: 0 }, "EISDIR"),
     ]);
 }

@@ -184,10 +184,11 @@ unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, length: size_t) -> 
 unsafe extern "C" fn readv(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
     match process_of(fd) {
         // SAFETY: as ours.
-        Some(process) => answer(
-            receive(process, fd, unsafe { buffers(vectors, count.max(0) as usize) }, 0)
-                .map(|read| read.bytes as ssize_t),
-        ),
+        Some(process) => {
+            answer(transfers::read_parts(unsafe { buffers(vectors, count.max(0) as usize) }, |buffers| {
+                receive(process, fd, buffers, 0).map(|read| read.bytes as ssize_t)
+            }))
+        }
         // SAFETY: as ours.
         None => unsafe { real!("readv", fn(c_int, *const iovec, c_int) -> ssize_t)(fd, vectors, count) },
     }

@@ -111,6 +111,15 @@ fn write_at(
     Ok(written as ssize_t)
 }
 
+/// What reads into several buffers: of a directory, too, there is nothing to read if these have no room.
+pub(super) fn read_parts(
+    buffers: Buffers<'_>,
+    read: impl FnOnce(Buffers<'_>) -> Result<ssize_t, Errno>,
+) -> Result<ssize_t, Errno> {
+    let has_room = buffers.room() > 0;
+    read(buffers).or_else(|error| if error == libc::EISDIR && !has_room { Ok(0) } else { Err(error) })
+}
+
 /// preadv2(2) and pwritev2(2) with an offset of -1 go on from where the last ended.
 fn read_from(process: Process, fd: c_int, buffers: Buffers<'_>, offset: off64_t) -> Result<ssize_t, Errno> {
     match offset {
@@ -134,13 +143,13 @@ calls! {
     };
     "preadv64" preadv64, "preadv" preadv(fd: c_int, vectors: *const iovec, count: c_int, offset: off64_t) -> ssize_t, process,
         // SAFETY: preadv(2): so many, each valid for writes.
-        read_at(process, fd, unsafe { buffers(vectors, count.max(0) as usize) }, offset);
+        read_parts(unsafe { buffers(vectors, count.max(0) as usize) }, |buffers| read_at(process, fd, buffers, offset));
     "pwritev64" pwritev64, "pwritev" pwritev(fd: c_int, vectors: *const iovec, count: c_int, offset: off64_t) -> ssize_t, process,
         // SAFETY: pwritev(2): so many, each valid for reads.
         write_at(process, fd, &unsafe { parts(vectors, count.max(0) as usize) }, offset);
     "preadv64v2" preadv64v2, "preadv2" preadv2(fd: c_int, vectors: *const iovec, count: c_int, offset: off64_t, _flags: c_int) -> ssize_t, process,
         // SAFETY: preadv2(2): so many, each valid for writes.
-        read_from(process, fd, unsafe { buffers(vectors, count.max(0) as usize) }, offset);
+        read_parts(unsafe { buffers(vectors, count.max(0) as usize) }, |buffers| read_from(process, fd, buffers, offset));
     "pwritev64v2" pwritev64v2, "pwritev2" pwritev2(fd: c_int, vectors: *const iovec, count: c_int, offset: off64_t, _flags: c_int) -> ssize_t, process, {
         // SAFETY: pwritev2(2): so many, each valid for reads.
         let mut parts = unsafe { parts(vectors, count.max(0) as usize) };
@@ -152,7 +161,11 @@ calls! {
     "lseek64" lseek64, "lseek" lseek(fd: c_int, offset: off64_t, whence: c_int) -> off64_t, process,
         seek(process, fd, offset, whence);
     "ftruncate64" ftruncate64, "ftruncate" ftruncate(fd: c_int, length: off64_t) -> c_int, process,
-        cluster::with(process.run, |run| run.truncate_open(process, fd, length)).map(|()| 0);
+        match length {
+            // Whatever the descriptor is.
+            ..0 => Err(libc::EINVAL),
+            _ => cluster::with(process.run, |run| run.truncate_open(process, fd, length)).map(|()| 0),
+        };
     "fallocate64" fallocate64, "fallocate" fallocate(fd: c_int, mode: c_int, offset: off64_t, length: off64_t) -> c_int, process,
         cluster::with(process.run, |run| run.allocate(process, fd, mode, offset, length)).map(|()| 0);
     "fsync" fsync(fd: c_int) -> c_int, process, synced(process, fd);
@@ -219,13 +232,13 @@ unsafe extern "C" fn sync() {
 const COPIED_AT_ONCE: usize = 64 << 10;
 
 /// Fails where a copy is not possible, as Linux does: of sendfile(2), or of files alone by copy_file_range(2). Whether it is of a
-/// directory, which is found out later.
+/// directory, and whether to a file that is appended to, which is found out later.
 fn check_copy(
     run: &mut Cluster,
     process: Process,
     (from, to): (c_int, c_int),
     is_of_files: bool,
-) -> Result<bool, Errno> {
+) -> Result<(bool, bool), Errno> {
     let mut file = |fd| match run.descriptors.file(process, fd)?.1.object {
         Object::File(open) if open.flags & libc::O_PATH != 0 => Err(libc::EBADF),
         Object::File(open) => {
@@ -238,9 +251,9 @@ fn check_copy(
     // Where the source is no file a caller then reads and writes itself.
     let Some((source, is_directory)) = from else { return Err(libc::EINVAL) };
     let may_read = source.is_none_or(|open| open.may_read());
-    match to {
+    let appends = match to {
         None if is_of_files => return Err(libc::EINVAL),
-        None => {}
+        None => false,
         Some((target, is_of_directory)) => {
             if is_of_files && (is_directory || is_of_directory) {
                 return Err(libc::EISDIR);
@@ -250,12 +263,10 @@ fn check_copy(
             if !may_read || !may_write || is_of_files && appends {
                 return Err(libc::EBADF);
             }
-            if appends {
-                return Err(libc::EINVAL);
-            }
+            appends
         }
-    }
-    if may_read { Ok(is_directory) } else { Err(libc::EBADF) }
+    };
+    if may_read { Ok((is_directory, appends)) } else { Err(libc::EBADF) }
 }
 
 /// Where a file is read from or written to next; none for what has no such place.
@@ -296,9 +307,9 @@ fn copy_at(
     length: size_t,
     is_of_files: bool,
 ) -> Result<ssize_t, Errno> {
-    let (is_directory, place, to_place) = cluster::with(process.run, |run| {
-        let is_directory = check_copy(run, process, (from, to), is_of_files)?;
-        Ok::<_, Errno>((is_directory, place_of(run, process, from), place_of(run, process, to)))
+    let ((is_directory, appends), place, to_place) = cluster::with(process.run, |run| {
+        let kinds = check_copy(run, process, (from, to), is_of_files)?;
+        Ok::<_, Errno>((kinds, place_of(run, process, from), place_of(run, process, to)))
     })?;
     let mut length = length;
     let begins = given.or(place).unwrap_or(0);
@@ -308,7 +319,7 @@ fn copy_at(
     if !is_of_files && place.is_some() && begins > LENGTH_MAX as off64_t - off64_t::from(length > 0) {
         return Err(libc::EOVERFLOW);
     }
-    if is_directory && length > 0 {
+    if appends || is_directory && length > 0 {
         return Err(libc::EINVAL);
     }
     if is_of_files {

@@ -118,7 +118,7 @@ impl Volume {
                 if path.ends_with(b"/") && !is_dots(&named.name) {
                     return Err(libc::EISDIR);
                 }
-                let place = if follows { self.tree.place(from, path, true)? } else { named };
+                let place = if follows { self.tree.place_of_file(from, path)? } else { named };
                 if place.is_directory && !is_dots(&place.name) {
                     return Err(libc::EISDIR);
                 }

@@ -99,6 +99,15 @@ pub(super) struct Tree {
     pub(super) allocated: u64,
 }
 
+/// What becomes of the last name of a path.
+struct Last {
+    is_followed: bool,
+    /// A symbolic link is followed if there is a slash behind it.
+    is_followed_by_slash: bool,
+    /// It is to be that of a file, so the target of a link may not end with a slash.
+    is_file: bool,
+}
+
 /// A path to something that may not exist: its directory and its last name.
 pub(super) struct Place {
     pub(super) directory: Ino,
@@ -280,16 +289,22 @@ impl Tree {
     ///
     /// A slash behind the last name has it followed, too.
     pub(super) fn place(&self, from: Ino, path: &[u8], follows: bool) -> Result<Place, Errno> {
-        self.walk(from, path, follows, true)
+        self.walk(from, path, &Last { is_followed: follows, is_followed_by_slash: true, is_file: false })
+    }
+
+    /// The directory and the name that a path means for a call that makes a file there, unless there is one: symbolic links are
+    /// followed, and none may say that it is a directory.
+    pub(super) fn place_of_file(&self, from: Ino, path: &[u8]) -> Result<Place, Errno> {
+        self.walk(from, path, &Last { is_followed: true, is_followed_by_slash: true, is_file: true })
     }
 
     /// The directory and the name that a path means for a call that changes what the name is: a symbolic link is not followed,
     /// even if there is a slash behind it.
     pub(super) fn place_to_change(&self, from: Ino, path: &[u8]) -> Result<Place, Errno> {
-        self.walk(from, path, false, false)
+        self.walk(from, path, &Last { is_followed: false, is_followed_by_slash: false, is_file: false })
     }
 
-    fn walk(&self, from: Ino, path: &[u8], follows: bool, slash_follows: bool) -> Result<Place, Errno> {
+    fn walk(&self, from: Ino, path: &[u8], last: &Last) -> Result<Place, Errno> {
         if path.is_empty() {
             return Err(libc::ENOENT);
         }
@@ -300,17 +315,22 @@ impl Tree {
         // What is left of it, the next name last.
         let mut left: Vec<Name> = names_of(path).rev().collect();
         let mut is_directory = path.ends_with(b"/") || path.ends_with(b"/.") || path.ends_with(b"/..");
-        let mut followed = 0;
+        let (mut followed, mut has_slash) = (0, false);
         while let Some(name) = left.pop() {
             self.check_searchable(at)?;
             let is_last = left.is_empty();
+            if is_last && has_slash && last.is_file && !is_dots(&name) {
+                return Err(libc::EISDIR);
+            }
             // What is wrong with the last name is the caller's to find.
             let found = match self.lookup(at, &name) {
                 Err(_) if is_last => None,
                 found => found?,
             };
             let target = match found.map(|ino| (ino, &self.get(ino).node)) {
-                Some((_, Node::Link(target))) if !is_last || follows || slash_follows && is_directory => {
+                Some((_, Node::Link(target)))
+                    if !is_last || last.is_followed || last.is_followed_by_slash && is_directory =>
+                {
                     target
                 }
                 _ if is_last => return Ok(Place { directory: at, name, is_directory }),
@@ -325,7 +345,8 @@ impl Tree {
             if followed > LINKS_FOLLOWED_MAX {
                 return Err(libc::ELOOP);
             }
-            is_directory |= is_last && target.ends_with(b"/");
+            has_slash |= is_last && target.ends_with(b"/");
+            is_directory |= has_slash;
             if target.first() == Some(&b'/') {
                 at = ROOT;
             }
