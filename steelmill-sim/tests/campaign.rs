@@ -335,6 +335,13 @@ fn spin() {
     }
 }
 
+/// Never comes to an end, and says so all the time.
+fn talks() {
+    loop {
+        println!("still here");
+    }
+}
+
 /// Never comes to an end either.
 struct StubbornInDrop;
 
@@ -385,6 +392,35 @@ fn an_endless_poll_fails_its_seed_and_no_other() {
         assert!(text.contains("in campaign::spin at steelmill-sim/tests/campaign.rs"), "its stack: {text}");
     }
     assert_eq!(summary.seeds, 6);
+}
+
+#[test]
+fn program_that_prints_without_end() {
+    if is_asked_for("program_that_prints_without_end") {
+        let campaign = Campaign::new(|sim: Sim| async move {
+            if sim.seed() == Seed(2) {
+                talks();
+            }
+            println!("seed {} is done", sim.seed());
+            Ok(())
+        });
+        let summary = campaign.seeds(4).failures_max(4).poll_time_limit(HALF_A_SECOND).run();
+        println!("{summary}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_thread_is_not_stopped_while_it_holds_a_stream() {
+    let output = run("program_that_prints_without_end", &[]);
+    let text = text(&output);
+    // It is stopped between two lines, or the process ends: it never hangs.
+    let is_stopped = text.contains("seed 4 is done") && text.contains("3 passed, 1 failed");
+    assert!(
+        is_stopped || text.contains("The process ends here"),
+        "{}",
+        &text[text.len().saturating_sub(3000)..]
+    );
 }
 
 #[test]

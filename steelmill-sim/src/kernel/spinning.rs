@@ -6,6 +6,16 @@
 
 use super::stacks::Stack;
 
+/// Whether a thread that waits at some place is stopped there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Stays,
+    /// Not here, but maybe elsewhere.
+    Later,
+    /// It need not be stopped any more.
+    IsOver,
+}
+
 #[cfg(target_os = "linux")]
 pub(super) use linux::Thread;
 #[cfg(not(target_os = "linux"))]
@@ -16,7 +26,7 @@ mod linux {
     use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
     use std::time::Duration;
 
-    use super::Stack;
+    use super::{Stack, Verdict};
     use crate::kernel::code::code_at;
     use crate::kernel::stacks::DEPTH;
 
@@ -60,22 +70,25 @@ mod linux {
             self.ask(LOOK).map(|_| captured())
         }
 
-        /// Stops the thread for good, and gives where. Nothing else of its memory is touched from then on, and nothing of it
-        /// is freed. Unless `is_at_it` says, while the thread waits, that it may go on.
+        /// Stops the thread for good, and gives where. It never executes again, and nothing that it holds is freed.
         ///
         /// It stops within the program's own code alone: in the C library it may hold a lock that other threads need, as an
-        /// allocator's. `None` if it is never met there.
+        /// allocator's. What else is to be heeded `judge` says while the thread waits. `None` if it is never met at such a place.
         #[expect(clippy::disallowed_methods, reason = "the other thread takes its time")]
-        pub(in crate::kernel) fn stop(&self, is_at_it: impl Fn() -> bool) -> Option<Stack> {
+        pub(in crate::kernel) fn stop(&self, judge: impl Fn(&Stack) -> Verdict) -> Option<Stack> {
             let own = code_at(capture as extern "C" fn(libc::c_int) as usize)?;
             OWN_CODE[0].store(own.start, Ordering::Relaxed);
             OWN_CODE[1].store(own.end, Ordering::Relaxed);
             for _ in 0..ATTEMPTS {
                 if self.ask(HOLD)? == WAITS {
-                    // Nothing is allocated here, as the thread may wait with whatever lock an allocator of the program's has.
-                    let stays = is_at_it();
-                    PHASE.store(if stays { STAY } else { GO_ON }, Ordering::Release);
-                    return stays.then(captured);
+                    let stack = captured();
+                    let verdict = judge(&stack);
+                    PHASE.store(if verdict == Verdict::Stays { STAY } else { GO_ON }, Ordering::Release);
+                    match verdict {
+                        Verdict::Stays => return Some(stack),
+                        Verdict::IsOver => return None,
+                        Verdict::Later => {}
+                    }
                 }
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -161,7 +174,7 @@ mod linux {
 
 #[cfg(not(target_os = "linux"))]
 mod other {
-    use super::Stack;
+    use super::{Stack, Verdict};
 
     /// A thread, whose stack cannot be had here.
     #[derive(Debug)]
@@ -176,7 +189,7 @@ mod other {
             None
         }
 
-        pub(in crate::kernel) fn stop(&self, _: impl Fn() -> bool) -> Option<Stack> {
+        pub(in crate::kernel) fn stop(&self, _: impl Fn(&Stack) -> Verdict) -> Option<Stack> {
             None
         }
     }

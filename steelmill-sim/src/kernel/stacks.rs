@@ -37,6 +37,11 @@ impl Frame {
             || ["/rustc/", "/rustlib/src/", "/registry/src/"].iter().any(|folder| self.file.contains(folder))
     }
 
+    /// Whether it is of std's streams, which hold locks that all threads share: standard output and the like.
+    pub(crate) fn is_of_streams(&self) -> bool {
+        self.function.trim_start_matches(['<', '&']).starts_with("std::io::")
+    }
+
     /// Whether it is in a file of one of our crates.
     pub(crate) fn is_in(&self, package: &str, file: &str) -> bool {
         let path = self.file.rsplit_once(':').map_or("", |(path, _)| path);

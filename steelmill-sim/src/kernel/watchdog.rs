@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::Duration;
 
-use super::spinning;
+use super::spinning::{self, Verdict};
 use super::stacks::{self, Frame, Stack};
 use crate::schema::settings::Seed;
 
@@ -165,12 +165,22 @@ fn end(watch: &Watch, polls: u64, task: u64) {
     let limit = watch.limit;
     let what = format!("{what} has lasted for {limit:?} of real time; a task has to reach an await.");
     if let Some(stopped) = &watch.stopped {
-        // It may have got on just now.
-        let is_at_it = || {
-            watch.polls.load(Ordering::Relaxed) == polls
-                && watch.current.compare_exchange(task, STOPPED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let judge = |(addresses, depth): &Stack| {
+            let holds_a_stream = || stacks::symbolize(&addresses[..*depth]).iter().any(Frame::is_of_streams);
+            let is_at_it = || {
+                watch.polls.load(Ordering::Relaxed) == polls
+                    && watch
+                        .current
+                        .compare_exchange(task, STOPPED, Ordering::Relaxed, Ordering::Relaxed)
+                        .is_ok()
+            };
+            match () {
+                () if holds_a_stream() => Verdict::Later,
+                () if is_at_it() => Verdict::Stays,
+                () => Verdict::IsOver, // it has got on just now
+            }
         };
-        if let Some(stack) = watch.thread.stop(is_at_it) {
+        if let Some(stack) = watch.thread.stop(judge) {
             let _ = stopped.send(format!("{what} Its thread was stopped for good.{}", lines_of(stack)));
             return;
         }
