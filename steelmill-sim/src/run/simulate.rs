@@ -410,4 +410,20 @@ mod tests {
         };
         assert_eq!(digest(true), digest(false));
     }
+
+    #[test]
+    fn a_lock_of_the_simulation_itself_is_one_of_real_threads() {
+        let outcome = simulate(Settings::new(Seed(1)), &|sim| async move {
+            let program = sim.program("program", || {
+                let process = threads::process().expect("a guest thread is of a process");
+                let word = std::sync::atomic::AtomicU32::new(0);
+                // While the run is borrowed, the simulation itself executes.
+                let woken = cluster::with(process.run, |_| host::libc::futex::wake_at(&word));
+                assert_eq!((woken, host::libc::futex::wake_at(&word)), (0, 0), "nobody waits");
+            });
+            anyhow::ensure!(program.start().await?.ended().await.is_success());
+            Ok(())
+        });
+        assert!(outcome.passed(), "{:?}", outcome.failure);
+    }
 }

@@ -101,29 +101,10 @@ pub(in crate::host) unsafe fn futex(
     }
 }
 
+/// Wakes whoever waits at a word, as a lock of std does it.
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicU32;
-
-    use crate::machine::{cluster, threads};
-    use crate::{Seed, check};
-
-    #[test]
-    fn a_lock_of_the_simulation_itself_is_one_of_real_threads() {
-        check(Seed(1), |sim| async move {
-            let program = sim.program("program", || {
-                let process = threads::process().expect("a guest thread is of a process");
-                let word = AtomicU32::new(0);
-                let wake = || {
-                    let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
-                    // SAFETY: futex(2): the word is valid.
-                    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, 1) }
-                };
-                assert_eq!(cluster::with(process.run, |_| wake()), 0, "nobody waits");
-                assert_eq!(wake(), 0);
-            });
-            anyhow::ensure!(program.start().await?.ended().await.is_success());
-            Ok(())
-        });
-    }
+pub(crate) fn wake_at(word: &AtomicU32) -> c_long {
+    let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: futex(2): the word is valid.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, 1) }
 }

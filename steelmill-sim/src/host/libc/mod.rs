@@ -14,7 +14,7 @@ mod epoll; // epoll(7), poll(2), eventfd(2)
 mod file_locks; // flock, record locks
 mod files; // read, write, close, fcntl, pipe
 mod fortified; // the same, where C code checks the size of a buffer
-pub(super) mod futex; // futex(2)
+pub(crate) mod futex; // futex(2)
 mod identity; // CPUs, host name, numbers of processes
 mod interfaces; // getifaddrs(3), netdevice(7)
 mod local_time; // localtime(3)
