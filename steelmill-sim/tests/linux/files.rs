@@ -171,6 +171,18 @@ fn what_a_mapping_stores_behind_the_end_is_not_of_the_file() {
 }
 
 #[test]
+fn what_a_mapping_stores_behind_the_end_is_gone_after_a_sync() {
+    files_answer(&[
+        (Call::Open { id: 0, path: "b", flags: NEW, mode: 0o644 }, "ok"),
+        (Call::Write { id: 0, length: 7_856 }, "7856"),
+        (Call::Map { id: 0, map: 0, is_shared: true, is_writable: true, at: 0, length: 8_192 }, "ok"),
+        (Call::Store { map: 0, at: 7_626, length: 1_012 }, "566"),
+        (Call::SyncMap { map: 0 }, "ok"),
+        (Call::Load { map: 0, at: 7_856, length: 8 }, "8 00000000"),
+    ]);
+}
+
+#[test]
 fn a_link_that_is_not_followed_is_no_directory() {
     let open = |flags| Call::Open { id: 0, path: "s", flags, mode: 0o644 };
     files_answer(&[

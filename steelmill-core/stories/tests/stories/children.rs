@@ -9,7 +9,7 @@ use steelmill_core::{
 use tokio::sync::Notify;
 
 use crate::stories;
-use crate::support::{Act, Journal, Part, SHORT, Script, assert_before, get, journal, with};
+use crate::support::{Act, BRIEF, Journal, Part, SHORT, Script, assert_before, get, journal, with};
 
 stories! {
     a_child_stops_before_what_it_shares
@@ -339,14 +339,14 @@ async fn a_thousand_children_leave_nothing(world: impl World) -> Result {
 async fn a_child_takes_its_parents_deadlines(world: impl World) -> Result {
     let (journal, _) = journal();
     let script = Script::new(&world, journal).part('a', "");
-    let deadlines = Deadlines { prepare: SHORT, ..Deadlines::default() };
+    let deadlines = Deadlines { prepare: BRIEF, ..Deadlines::default() };
     let demo = script.factory(world.clone(), deadlines)?.start().await?;
     let mut child = demo.child("child")?;
     let (journal, _) = self::journal();
     child.provide_value(Script::new(&world, journal).part('x', "").prepare('x', Act::Hang))?;
     with(&mut child, 'x')?;
     let error = child.start().await.unwrap_err();
-    assert!(error.to_string().ends_with("took longer than 50ms and was aborted"), "{error}");
+    assert!(error.to_string().ends_with("took longer than 500ms and was aborted"), "{error}");
     demo.stop().await;
     Ok(())
 }

@@ -2,11 +2,12 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use steelmill_core::{Daemon, DeadlineExceeded, Deadlines, Factory, Phase, Policy, Result, Scope, World};
 
 use crate::stories;
-use crate::support::{Act, Journal, Part, SHORT, Script, assert_absent, assert_before, journal};
+use crate::support::{Act, BRIEF, Journal, Part, SHORT, Script, assert_absent, assert_before, journal};
 
 stories! {
     a_prepare_that_overstays_is_aborted_and_named
@@ -24,16 +25,17 @@ stories! {
     one_daemon_may_have_less_time_to_stop
 }
 
-const SHORTLY: Deadlines = Deadlines { prepare: SHORT, stop: SHORT, rollback: SHORT };
+const SHORTLY: Deadlines =
+    Deadlines { prepare: Duration::from_secs(30), stop: BRIEF, rollback: Duration::from_secs(10) };
 
 async fn a_prepare_that_overstays_is_aborted_and_named(world: impl World) -> Result {
     let (journal, mut lines) = journal();
     let script = Script::new(&world, journal).part('a', "").part('b', "a").prepare('b', Act::Hang);
-    let error = script.factory(world, SHORTLY)?.start().await.unwrap_err();
+    let error = script.factory(world, Deadlines { prepare: BRIEF, ..SHORTLY })?.start().await.unwrap_err();
     let report = error.report();
     assert_eq!(
         report.to_string(),
-        "demo: 1 failure\n  demo: Part<'b'> failed to prepare: took longer than 50ms and was aborted"
+        "demo: 1 failure\n  demo: Part<'b'> failed to prepare: took longer than 500ms and was aborted"
     );
     assert_eq!(report.deadline_exceeded().count(), 1);
     let lines = lines.take();
@@ -57,7 +59,7 @@ async fn overstays<W: World>(world: W, hang: impl FnOnce(Script) -> Script, phas
     assert_eq!(
         report.to_string(),
         format!(
-            "demo: 1 failure\n  demo: Part<'b'> failed to {phase}: took longer than 50ms and was aborted"
+            "demo: 1 failure\n  demo: Part<'b'> failed to {phase}: took longer than 500ms and was aborted"
         )
     );
     assert_before(&lines.take(), "a stop done", "b dropped");
@@ -89,8 +91,8 @@ async fn tasks_that_overstay_are_aborted_and_named(world: impl World) -> Result 
     assert_eq!(
         report.to_string(),
         "demo: 2 failures\n  \
-         demo: Leaving: task \"connection\" failed: 3 of them: took longer than 50ms and was aborted\n  \
-         demo: Leaving: task \"flush\" failed: took longer than 50ms and was aborted"
+         demo: Leaving: task \"connection\" failed: 3 of them: took longer than 500ms and was aborted\n  \
+         demo: Leaving: task \"flush\" failed: took longer than 500ms and was aborted"
     );
     assert_eq!(report.deadline_exceeded().count(), 2);
     assert!(report.failures().iter().all(|failure| failure.error.is::<DeadlineExceeded>()));
@@ -100,7 +102,7 @@ async fn tasks_that_overstay_are_aborted_and_named(world: impl World) -> Result 
 async fn the_others_are_stopped_with_time_of_their_own(world: impl World) -> Result {
     let (journal, mut lines) = journal();
     let script = Script::new(&world, journal).part('a', "").part('b', "a");
-    let script = script.run('b', Act::Hang).stop('a', Act::Take(SHORT / 2));
+    let script = script.run('b', Act::Hang).stop('a', Act::Take(SHORT));
     let report = script.factory(world, SHORTLY)?.start().await?.stop().await;
     assert_eq!(report.failures().len(), 1, "{report}");
     assert_before(&lines.take(), "a stops", "a stop done");
@@ -114,8 +116,8 @@ async fn two_overstayers_use_up_all_time(world: impl World) -> Result {
     let report = script.factory(world, SHORTLY)?.start().await?.stop().await;
     assert_eq!(
         report.to_string(),
-        "demo: 3 failures\n  demo: Part<'c'> failed to run: took longer than 50ms and was aborted\n  \
-         demo: Part<'b'> failed to run: took longer than 50ms and was aborted\n  \
+        "demo: 3 failures\n  demo: Part<'c'> failed to run: took longer than 500ms and was aborted\n  \
+         demo: Part<'b'> failed to run: took longer than 500ms and was aborted\n  \
          demo: Part<'a'> failed to stop: was aborted without being told to stop: what depends on it had used up the time"
     );
     assert_absent(&lines.take(), "a stops");
@@ -135,7 +137,7 @@ async fn a_child_that_overstays_is_aborted_and_named(world: impl World) -> Resul
     let report = demo.stop().await;
     assert_eq!(
         report.to_string(),
-        "demo: 1 failure\n  demo: child demo/slow failed to stop: took longer than 50ms and was aborted"
+        "demo: 1 failure\n  demo: child demo/slow failed to stop: took longer than 500ms and was aborted"
     );
     assert_eq!(ended.await.deadline_exceeded().count(), 2);
     Ok(())
@@ -153,7 +155,7 @@ async fn a_child_with_its_parents_deadline_is_named_whoever_gives_up_first(world
     let report = demo.stop().await;
     assert_eq!(
         report.to_string(),
-        "demo: 1 failure\n  demo: child demo/slow failed to stop: took longer than 50ms and was aborted"
+        "demo: 1 failure\n  demo: child demo/slow failed to stop: took longer than 500ms and was aborted"
     );
     assert_eq!(ended.await.deadline_exceeded().count(), 2);
     Ok(())
@@ -194,7 +196,7 @@ async fn an_aborted_daemon_is_dropped_before_what_it_needs_stops(world: impl Wor
 async fn what_is_ready_at_once_needs_no_time(world: impl World) -> Result {
     let (journal, _) = journal();
     let script = Script::new(&world, journal).part('a', "").part('b', "a");
-    let deadlines = Deadlines { stop: std::time::Duration::MAX, ..Deadlines::default() };
+    let deadlines = Deadlines { stop: Duration::MAX, ..Deadlines::default() };
     let report = script.factory(world, deadlines)?.start().await?.stop().await;
     assert!(report.is_clean(), "{report}");
     Ok(())
@@ -203,7 +205,7 @@ async fn what_is_ready_at_once_needs_no_time(world: impl World) -> Result {
 async fn no_time_to_stop_aborts_what_is_not_ready_at_once(world: impl World) -> Result {
     let (journal, mut lines) = journal();
     let script = Script::new(&world, journal).part('a', "").run('a', Act::Hang);
-    let deadlines = Deadlines { stop: std::time::Duration::ZERO, ..Deadlines::default() };
+    let deadlines = Deadlines { stop: Duration::ZERO, ..Deadlines::default() };
     let report = script.factory(world, deadlines)?.start().await?.stop().await;
     let failure = &report.failures()[0];
     assert_eq!(failure.to_string(), "demo: Part<'a'> failed to run: took longer than 0ns and was aborted");

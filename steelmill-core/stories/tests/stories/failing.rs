@@ -10,7 +10,7 @@ use steelmill_core::{
 use tokio::sync::Notify;
 
 use crate::stories;
-use crate::support::{Act, SHORT, Script, assert_absent, assert_before, journal};
+use crate::support::{Act, BRIEF, SHORT, Script, assert_absent, assert_before, journal};
 
 stories! {
     a_failed_prepare_rolls_back_in_reverse
@@ -49,11 +49,11 @@ async fn a_rollback_has_a_deadline_of_its_own(world: impl World) -> Result {
     let (journal, mut lines) = journal();
     let script = Script::new(&world, journal).part('a', "").part('b', "a");
     let script = script.stop('a', Act::Take(SHORT)).prepare('b', Act::Hang);
-    let deadlines = Deadlines { prepare: SHORT, stop: SHORT / 10, rollback: SHORT * 10 };
+    let deadlines = Deadlines { prepare: BRIEF, stop: SHORT / 10, ..Deadlines::default() };
     let error = script.factory(world, deadlines)?.start().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "demo did not start: demo: Part<'b'> failed to prepare: took longer than 50ms and was aborted"
+        "demo did not start: demo: Part<'b'> failed to prepare: took longer than 500ms and was aborted"
     );
     assert_before(&lines.take(), "a stops", "a stop done");
     Ok(())

@@ -55,6 +55,9 @@ where
 /// A deadline short enough to wait for in real time.
 pub const SHORT: Duration = Duration::from_millis(50);
 
+/// One that is kept, on however busy a machine, by whoever needs no time.
+pub const BRIEF: Duration = Duration::from_millis(500);
+
 /// A journal of events, in order.
 #[derive(Clone)]
 pub struct Journal(UnboundedSender<String>);

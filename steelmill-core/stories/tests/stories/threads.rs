@@ -9,7 +9,7 @@ use steelmill_core::{Abandoned, Daemon, Deadlines, Factory, Result, RunningFacto
 use steelmill_runtime::RuntimeWorld;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::{Act, SHORT, Script, assert_before, in_the_runtime, journal};
+use crate::support::{Act, BRIEF, SHORT, Script, assert_before, in_the_runtime, journal};
 
 fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap()
@@ -57,8 +57,8 @@ fn blocked(phase: &'static str, expected: &str) {
         let (journal, mut lines) = journal();
         let script = Script::new(&world, journal).part('a', "");
         // The others are to take as long as a busy machine needs.
-        let prepare = if phase == "prepare" { SHORT } else { Deadlines::default().prepare };
-        let deadlines = Deadlines { prepare, stop: 10 * SHORT, rollback: 10 * SHORT };
+        let prepare = if phase == "prepare" { BRIEF } else { Deadlines::default().prepare };
+        let deadlines = Deadlines { prepare, stop: BRIEF, rollback: BRIEF };
         let mut factory = script.factory(world, deadlines)?;
         factory.provide_value(phase)?;
         factory.provide_value(AtomicBool::new(false))?;
@@ -80,7 +80,7 @@ fn blocked(phase: &'static str, expected: &str) {
 fn a_prepare_that_blocks_its_thread_is_not_waited_for() {
     blocked(
         "prepare",
-        "demo: 2 failures\n  demo: Blocking failed to prepare: took longer than 50ms and was aborted\n  \
+        "demo: 2 failures\n  demo: Blocking failed to prepare: took longer than 500ms and was aborted\n  \
          demo: Blocking failed to stop: did not end when it was aborted: it blocks its thread\n  \
          demo: Blocking is kept alive by 1 DaemonRef(s)",
     );

@@ -552,6 +552,15 @@ impl Bytes {
         }
     }
 
+    /// What a mapping has stored behind the end, within the last page, is gone when that page is written back (mmap(2)).
+    fn clear_behind_end(&self) {
+        let stored = self.memory.as_ref().filter(|memory| memory.is_writable);
+        let behind = self.length.next_multiple_of(PAGE as u64) - self.length;
+        if let Some(memory) = stored.filter(|_| behind > 0) {
+            memory.punch(self.length, behind);
+        }
+    }
+
     /// What a sync that begins now, of a range or of all, makes durable.
     pub(super) fn begin_sync(&mut self, range: Option<(u64, usize)>) -> Syncing {
         let range = match range {
@@ -561,6 +570,7 @@ impl Bytes {
             None => 0..u64::MAX,
         };
         self.learn(range.clone());
+        self.clear_behind_end();
         let is_pending = |page: &&u64| range.contains(page) && !self.pages[page].is_lost();
         let unsynced = self.unsynced.iter().filter(is_pending);
         let pages = unsynced.map(|page| (*page, self.pages[page].now.clone())).collect();
