@@ -43,6 +43,13 @@ impl Count {
         }
     }
 
+    /// Adds what another command of xtask has counted: `12 passed, 0 failed, 3 skipped`; returns how many were skipped.
+    pub(crate) fn read_total(&mut self, line: &str) -> u64 {
+        self.passed += number_before(line, " passed");
+        self.failed += number_before(line, " failed");
+        number_before(line, " skipped")
+    }
+
     fn add(&mut self, other: &Self) {
         self.passed += other.passed;
         self.failed += other.failed;
@@ -61,7 +68,7 @@ pub(crate) fn failed(output: &str) -> Vec<&str> {
 }
 
 /// The number that stands before a word; 0 if there is none.
-pub(crate) fn number_before(line: &str, word: &str) -> u64 {
+fn number_before(line: &str, word: &str) -> u64 {
     line.split(word)
         .next()
         .and_then(|before| before.rsplit(' ').next())
@@ -78,6 +85,7 @@ mod tests {
         let mut count = Count::default();
         count.read("running 3 tests");
         count.read("test a_result: passes ... ok");
+        assert_eq!(count.read_total("0 passed, 0 failed, 3 skipped"), 3);
         count.read("test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
         count.read("test result: \x1b[31mFAILED\x1b[m. 1 passed; 2 failed; 0 ignored; 0 measured");
         assert_eq!(count, Count { passed: 13, failed: 2 });
