@@ -114,7 +114,9 @@ mod linux {
                     return Some(answer);
                 }
             }
-            None
+            // Nobody would tell it to go on, if it were to wait later.
+            let is_late = PHASE.compare_exchange(what, GO_ON, Ordering::AcqRel, Ordering::Relaxed);
+            is_late.err()
         }
     }
 
@@ -137,11 +139,12 @@ mod linux {
             });
         }
         COUNT.store(count, Ordering::Relaxed);
-        if PHASE.load(Ordering::Acquire) != HOLD || !was_in_own_code(&FRAMES[..count]) {
+        let may_wait = was_in_own_code(&FRAMES[..count])
+            && PHASE.compare_exchange(HOLD, WAITS, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if !may_wait {
             PHASE.store(SAID, Ordering::Release);
             return;
         }
-        PHASE.store(WAITS, Ordering::Release);
         loop {
             match PHASE.load(Ordering::Acquire) {
                 WAITS => std::hint::spin_loop(),
