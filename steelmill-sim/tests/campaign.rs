@@ -378,7 +378,8 @@ fn an_endless_poll_fails_its_seed_and_no_other() {
             Ok(())
         }
     });
-    let summary = campaign.seeds(6).failures_max(6).jobs(2).poll_time_limit(HALF_A_SECOND).run();
+    let campaign = campaign.seeds(6).failures_max(6).jobs(2).poll_time_limit(HALF_A_SECOND);
+    let summary = campaign.run();
     let failed: Vec<(Seed, String)> = summary
         .failed
         .iter()
@@ -392,6 +393,7 @@ fn an_endless_poll_fails_its_seed_and_no_other() {
         assert!(text.contains("in campaign::spin at steelmill-sim/tests/campaign.rs"), "its stack: {text}");
     }
     assert_eq!(summary.seeds, 6);
+    assert!(campaign.shrink(Seed(3), |_| ()).is_none(), "nothing is known of it that could be shrunk");
 }
 
 #[test]

@@ -51,11 +51,10 @@ fn a_second_interrupt_ends_it_at_once() {
     demo.signal("INT");
     demo.wait_for_line("SIGINT: stopping");
     std::thread::sleep(Duration::from_millis(300)); // signals of one moment count as one
-    demo.signal("INT");
-    // Well before the deadline of the stop, ten seconds later.
     let asked = Instant::now();
+    demo.signal("INT");
     assert_ne!(demo.wait_for_exit().code(), Some(0));
-    assert!(asked.elapsed() < Duration::from_secs(5), "took {:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(1), "took {:?}", asked.elapsed());
 }
 
 /// sd_notify(3), by which systemd knows a service of `Type=notify`.

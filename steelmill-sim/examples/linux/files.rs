@@ -210,20 +210,13 @@ const BLOCK: u64 = 8;
 /// Whether two answers are the same. A file in more than four extents has one block more on ext4, for their tree, once it was
 /// written back, which depends on the load.
 pub(crate) fn agree(linux: &str, simulated: &str) -> bool {
-    if linux == simulated {
-        return true;
-    }
-    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let words = |text| str::split(text, ' ').collect::<Vec<&str>>();
     let (linux, simulated) = (words(linux), words(simulated));
-    let is_number_of_blocks =
-        |place: usize| linux.get(place + 1).is_some_and(|next| next.starts_with("blocks"));
-    let has_a_tree = |one: &str, other: &str| {
-        one.parse().ok() == other.parse().ok().map(|blocks: u64| blocks + BLOCK) && other != "0"
+    let has_a_tree = |place: usize| {
+        let number = |words: &[&str]| words[place].parse::<u64>().ok();
+        linux.get(place + 1).is_some_and(|next| next.starts_with("blocks"))
+            && number(&simulated).is_some_and(|blocks| blocks > 0 && number(&linux) == Some(blocks + BLOCK))
     };
     linux.len() == simulated.len()
-        && linux
-            .iter()
-            .zip(&simulated)
-            .enumerate()
-            .all(|(place, (one, other))| one == other || is_number_of_blocks(place) && has_a_tree(one, other))
+        && (0..linux.len()).all(|place| linux[place] == simulated[place] || has_a_tree(place))
 }

@@ -276,7 +276,7 @@ where
 
     /// The limit on one poll's real time, 30 seconds by default. A seed that exceeds it fails, and the failure has the stack of the
     /// poll. Its thread is stopped where it is, and stays with all that it holds until the process ends: on Linux, and if the poll
-    /// executes the program's own code, not the C library's. Otherwise the process exits, and names the seed, the task and the stack on standard error.
+    /// executes the program's own code, not the C library's, and holds no stream of std. Otherwise the process exits, and names the seed, the task and the stack on standard error.
     pub fn poll_time_limit(mut self, limit: Duration) -> Self {
         self.settings.poll_time_limit = Some(limit);
         self

@@ -154,7 +154,8 @@ where
     S: Fn(Sim) -> F + Send + Sync,
     F: Future<Output = Result> + 'static,
 {
-    /// Shrinks a red seed: finds the minimal plan with which it fails in the same way. `None` if the seed passes.
+    /// Shrinks a red seed: finds the minimal plan with which it fails in the same way. `None` if the seed passes, or its run does not
+    /// come to an end.
     ///
     /// Runs are made in parallel, with the campaign's number of jobs, on which the result does not depend. If the
     /// campaign is [stopped](Campaign::stop_when), the result is the smallest plan so far. `watch` gets the progress.

@@ -167,11 +167,9 @@ mod linux {
     fn was_in_own_code(frames: &[AtomicUsize]) -> bool {
         let own = OWN_CODE[0].load(Ordering::Relaxed)..OWN_CODE[1].load(Ordering::Relaxed);
         let is_own = |frame: &AtomicUsize| own.contains(&frame.load(Ordering::Relaxed));
-        let met = frames.iter().skip_while(|frame| is_own(frame)).skip(1);
+        let mut met = frames.iter().map(is_own).skip_while(|is_own| *is_own).skip(1);
         // Outermost is the C library's start of a thread.
-        let mut from_inside = met.skip_while(|frame| is_own(frame));
-        from_inside.all(|frame| !is_own(frame))
-            && frames.iter().skip_while(|frame| is_own(frame)).nth(1).is_some_and(is_own)
+        met.next() == Some(true) && met.is_sorted_by(|inner, outer| inner >= outer)
     }
 }
 

@@ -60,10 +60,11 @@ pub enum Schedule {
     /// must be known how many each task makes (Zhao et al., "Selectively Uniform Concurrency Testing", ASPLOS 2025).
     ///
     /// With [`Uniform`](Schedule::Uniform), a task of few steps beside one of many nearly always ends first. Here each order of all
-    /// their steps has the same chance: good for races of which nothing is known but that they are rare.
+    /// their steps has the same chance: good where one task must be between two certain steps of another. Where one has to
+    /// be far ahead of the other, [`Weighted`](Schedule::Weighted) finds more.
     ///
-    /// A trial run counts the steps: that of seed 0, with all other settings the campaign's. It makes every choice with even
-    /// chances. A step is a poll, and those of one virtual time belong together, as time itself
+    /// A trial run counts the steps: that of seed 0, with faults of its own and the campaign's time limit. It makes every
+    /// choice with even chances. A step is a poll, and those of one virtual time belong together, as time itself
     /// orders the others. Tasks are told apart by machine, name, and the order of their spawns; those that the trial did not
     /// have count as one step.
     Walk,

@@ -254,3 +254,19 @@ fn nothing_is_read_of_a_directory_by_a_vector_without_room() {
         (Call::Read { id: 0, length: 0 }, "EISDIR"),
     ]);
 }
+
+#[test]
+fn a_block_of_a_files_extents_is_no_difference() {
+    let agree = crate::linux::files::agree;
+    assert!(agree("10 bytes 80 blocks as 0", "10 bytes 72 blocks as 0"));
+    assert!(agree("80 blocks; .: 8 blocks", "72 blocks; .: 8 blocks"));
+    for other in [
+        "10 bytes 64 blocks as 0",
+        "10 bytes 88 blocks as 0",
+        "18 bytes 80 blocks as 0",
+        "10 bytes 72 blocks",
+    ] {
+        assert!(!agree("10 bytes 80 blocks as 0", other), "{other}");
+    }
+    assert!(!agree("8 blocks", "0 blocks"), "a file without data has no extents");
+}
