@@ -62,7 +62,7 @@ fn a_second_gateway_takes_over_when_the_first_dies() {
     let mut first = gateway(&addresses);
     first.wait_for_line("holds the lease, token");
     let mut client = first.connect();
-    assert_eq!(client.ask(b"SET key value\r\n"), "+OK");
+    ask_until(&mut client, b"SET key value\r\n", "+OK");
 
     let second = gateway(&addresses);
     let mut other = second.connect();
@@ -95,7 +95,7 @@ fn a_gateway_without_its_store_says_so_and_comes_back() {
     let gateway = gateway(&addresses);
     gateway.wait_for_line("holds the lease, token");
     let mut client = gateway.connect();
-    assert_eq!(client.ask(b"SET key value\r\n"), "+OK");
+    ask_until(&mut client, b"SET key value\r\n", "+OK");
     first_store.signal("KILL");
     first_store.wait_for_exit();
     let answer = client.ask(b"SET key other\r\n");
@@ -116,7 +116,7 @@ fn a_store_that_is_restarted_at_once_has_lost_its_keys_and_the_cache_does_not_hi
         let set = format!("SET key old{number}\r\n");
         assert_eq!(client.ask(set.as_bytes()), "+OK", "so that versions are far above the new store's first");
     }
-    assert_eq!(client.ask(b"SET other old\r\n"), "+OK");
+    ask_until(&mut client, b"SET other old\r\n", "+OK");
     for _ in 0..3 {
         first.signal("KILL");
         first.wait_for_exit();
@@ -137,7 +137,7 @@ fn a_restarted_lease_daemon_grants_nothing_while_an_earlier_lease_may_be_held() 
     let first = gateway(&addresses);
     first.wait_for_line("holds the lease, token");
     let mut client = first.connect();
-    assert_eq!(client.ask(b"SET key value\r\n"), "+OK");
+    ask_until(&mut client, b"SET key value\r\n", "+OK");
     first_lease.signal("KILL");
     first_lease.wait_for_exit();
     // It cannot hear of the restart, and goes on where it was.

@@ -7,22 +7,39 @@
 //! A filter that names spans (`[daemon{daemon=Store}]=debug`) needs them before there is an event: with such a filter this
 //! subscriber is left out.
 
-use std::sync::OnceLock;
-
 use steelmill_core::LogContext;
-use tracing::field::{Field, Value};
+use tracing::field::Value;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_core::callsite::DefaultCallsite;
+use tracing_core::metadata::Kind;
 use tracing_core::span::Current;
 
 /// A subscriber whose events and spans are in the spans of the daemon and the task that runs.
 pub(super) struct Attributed<S> {
     inner: S,
-    /// What describes core's spans, once these are known.
-    daemon_span: OnceLock<&'static Metadata<'static>>,
-    task_span: OnceLock<&'static Metadata<'static>>,
 }
+
+/// A span that says what one of core's would. It is described here, because tracing need not describe core's to a subscriber before
+/// there is an event: not while another thread makes the first one.
+macro_rules! span {
+    ($name:literal, $fields:expr) => {{
+        static CALLSITE: DefaultCallsite = DefaultCallsite::new(&METADATA);
+        static METADATA: Metadata<'static> = tracing_core::metadata! {
+            name: $name,
+            target: "steelmill_core::scope::context",
+            level: Level::INFO,
+            fields: $fields,
+            callsite: &CALLSITE,
+            kind: Kind::SPAN,
+        };
+        &METADATA
+    }};
+}
+
+static DAEMON: &Metadata<'static> = span!("daemon", &["factory", "daemon"]);
+static TASK: &Metadata<'static> = span!("task", &["name"]);
 
 /// Whether a filter can do without the spans of daemons and tasks.
 pub(super) fn suits(filter: &str) -> bool {
@@ -31,7 +48,7 @@ pub(super) fn suits(filter: &str) -> bool {
 
 impl<S: Subscriber> Attributed<S> {
     pub(super) fn new(inner: S) -> Self {
-        Attributed { inner, daemon_span: OnceLock::new(), task_span: OnceLock::new() }
+        Attributed { inner }
     }
 
     /// Calls `with` with the innermost span of the context: `None` outside of daemons, and where a span is entered, as that
@@ -49,31 +66,21 @@ impl<S: Subscriber> Attributed<S> {
     }
 
     fn spans_of(&self, context: Option<&LogContext>) -> (Option<Id>, Option<Id>) {
-        let (Some(context), Some(daemon)) = (context, self.daemon_span.get()) else {
-            return (None, None);
-        };
-        let values = [("factory", context.factory()), ("daemon", context.daemon())];
-        let daemon = self.new_span_with(daemon, None, &values);
-        let task = context
-            .task()
-            .zip(self.task_span.get())
-            .map(|(name, task)| self.new_span_with(task, Some(&daemon), &[("name", name)]));
+        let Some(context) = context else { return (None, None) };
+        let daemon = self.new_span_with(DAEMON, None, &[&context.factory(), &context.daemon()]);
+        let task = context.task().map(|name| self.new_span_with(TASK, Some(&daemon), &[&name]));
         (Some(daemon), task)
     }
 
+    /// A span with the values of its fields.
     fn new_span_with(
         &self,
         metadata: &'static Metadata<'static>,
         parent: Option<&Id>,
-        values: &[(&str, &str)],
+        values: &[&dyn Value],
     ) -> Id {
-        let fields = metadata.fields();
-        let value = |field: Field| {
-            let (_, value) = values.iter().find(|(name, _)| *name == field.name())?;
-            Some(value as &dyn Value)
-        };
-        let values: Vec<_> = fields.iter().map(value).collect();
-        let values = fields.value_set_all(&values);
+        let values: Vec<_> = values.iter().copied().map(Some).collect();
+        let values = metadata.fields().value_set_all(&values);
         self.inner.new_span(&match parent {
             None => Attributes::new_root(metadata, &values),
             Some(parent) => Attributes::child_of(parent.clone(), metadata, &values),
@@ -83,12 +90,10 @@ impl<S: Subscriber> Attributed<S> {
 
 impl<S: Subscriber> Subscriber for Attributed<S> {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if !LogContext::is_span(metadata) {
-            return self.inner.register_callsite(metadata);
+        match LogContext::is_span(metadata) {
+            true => Interest::never(),
+            false => self.inner.register_callsite(metadata),
         }
-        let has_name = metadata.fields().field("name").is_some();
-        let _ = if has_name { &self.task_span } else { &self.daemon_span }.set(metadata);
-        Interest::never()
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -96,8 +101,7 @@ impl<S: Subscriber> Subscriber for Attributed<S> {
     }
 
     fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
-        // Core's spans are INFO: under a lower limit tracing would never show their metadata.
-        self.inner.max_level_hint().map(|hint| hint.max(tracing::level_filters::LevelFilter::INFO))
+        self.inner.max_level_hint()
     }
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
@@ -300,6 +304,11 @@ mod tests {
         ] {
             assert!(lines.contains(&line), "{line:?} is not in {lines:#?}");
         }
+    }
+
+    #[test]
+    fn the_spans_made_here_are_described_as_those_of_core() {
+        assert!(LogContext::is_span(DAEMON) && LogContext::is_span(TASK));
     }
 
     /// Spans are INFO: a filter of warnings used to take the daemon's name with them.
