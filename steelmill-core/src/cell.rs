@@ -90,6 +90,28 @@ impl fmt::Debug for Flag {
     }
 }
 
+/// What the polls of a daemon's tasks pass by one load: open to a task that says that it may pass, until it is closed to all.
+pub(crate) struct Gate([Flag; 2]);
+
+impl Default for Gate {
+    fn default() -> Self {
+        let gate = Gate(Default::default());
+        gate.0[usize::from(false)].raise();
+        gate
+    }
+}
+
+impl Gate {
+    pub(crate) fn close(&self) {
+        self.0[usize::from(true)].raise();
+    }
+
+    #[inline]
+    pub(crate) fn is_open_to(&self, may_pass: bool) -> bool {
+        !self.0[usize::from(may_pass)].is_raised()
+    }
+}
+
 /// A counter: no number is handed out twice.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tracing::Span;
 
-use crate::cell::{ByName, CachedWaiter, Signal, Tasks};
+use crate::cell::{ByName, CachedWaiter, Gate, Signal, Tasks};
 use crate::control::{Control, Refusal, Refused, SlotId};
 use crate::factory::Node;
 use crate::label::Label;
@@ -257,7 +257,8 @@ pub(crate) struct RunState {
     /// The daemon is told to stop.
     pub(crate) stopping: Signal,
     /// The phases and tasks of the daemon are to be dropped.
-    pub(crate) aborted: Signal,
+    aborted: Signal,
+    gate: Gate,
     pub(crate) tasks: Tasks,
 }
 
@@ -276,6 +277,7 @@ impl RunState {
             contexts: ByName::default(),
             stopping: Signal::default(),
             aborted: Signal::default(),
+            gate: Gate::default(),
             tasks: Tasks::default(),
         }
     }
@@ -294,6 +296,7 @@ impl RunState {
             contexts: ByName::default(),
             stopping: Signal::default(),
             aborted: Signal::default(),
+            gate: Gate::default(),
             tasks: Tasks::default(),
         }
     }
@@ -329,6 +332,13 @@ impl RunState {
             self.stopping.raise();
         }
         is_over
+    }
+
+    /// Has the phases and tasks of the daemon dropped.
+    pub(crate) fn abort(&self) {
+        // In this order: a task that is woken finds the gate closed.
+        self.gate.close();
+        self.aborted.raise();
     }
 
     /// Notifies the world of tasks that are about to be aborted.

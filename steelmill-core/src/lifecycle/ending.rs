@@ -228,7 +228,7 @@ impl Supervisor {
             }
         }
         for run_state in self.run_states.iter().flatten().cloned() {
-            self.user_code.push_back(UserCode::new(move || run_state.aborted.raise()));
+            self.user_code.push_back(UserCode::new(move || run_state.abort()));
         }
         for (_, child) in std::mem::take(&mut self.children) {
             self.report().add(&format!("child {}", child.child), Phase::Stop, Fault::of(Killed.into()));

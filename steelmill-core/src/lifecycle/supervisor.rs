@@ -545,7 +545,7 @@ impl Supervisor {
                 let _ = self.report().add_task(&run_state.label, name, Fault::of(error));
             }
         }
-        run_state.aborted.raise();
+        run_state.abort();
     }
 
     fn with_run_state(&self, slot: SlotId, act: impl FnOnce(&RunState)) {
