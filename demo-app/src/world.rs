@@ -38,3 +38,19 @@ pub fn descriptor_limit() -> usize {
 pub fn descriptor_limit() -> usize {
     usize::MAX
 }
+
+/// Writes once to a connection that was just accepted, and closes it. It has room, although tokio may not have been told so yet:
+/// so the write goes past tokio.
+#[cfg(feature = "runtime")]
+pub fn write_and_close(stream: TcpStream, bytes: &[u8]) {
+    use std::io::Write as _;
+
+    // Whoever has gone needs no reply.
+    let _ = stream.into_std().and_then(|mut stream| stream.write(bytes));
+}
+
+/// Writes once to a connection that was just accepted, and closes it.
+#[cfg(all(feature = "sim", not(feature = "runtime")))]
+pub fn write_and_close(stream: TcpStream, bytes: &[u8]) {
+    let _ = stream.try_write(bytes);
+}

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use futures::FutureExt as _;
 use steelmill_core::{Clock as _, Scope};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -19,7 +18,7 @@ use super::keys::CommandError;
 use crate::memory::MemoryAccount;
 use crate::resp::{Replies, RequestParser};
 use crate::settings::ClientLimits;
-use crate::world::{Clock, TcpStream};
+use crate::world::{Clock, TcpStream, write_and_close};
 
 /// Replies are sent once this many bytes are buffered, or when no complete command is left.
 const BATCH: usize = 64 * 1024;
@@ -92,8 +91,8 @@ pub(super) async fn reject(gateway: Arc<Gateway>, mut stream: TcpStream, reason:
 }
 
 /// The same without waiting, when too many are being rejected. The reply is lost if the client has sent something.
-pub(super) fn reject_at_once(mut stream: TcpStream, reason: &str) {
-    let _ = stream.write(rejection(reason).bytes()).now_or_never();
+pub(super) fn reject_at_once(stream: TcpStream, reason: &str) {
+    write_and_close(stream, rejection(reason).bytes());
 }
 
 fn rejection(reason: &str) -> Replies {

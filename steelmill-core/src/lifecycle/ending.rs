@@ -227,7 +227,8 @@ impl Supervisor {
                 self.user_code.push_back(UserCode::new(move || run_state.stopping.raise()));
             }
         }
-        for run_state in self.run_states.iter().flatten().cloned() {
+        for run_state in self.run_states.iter().flatten() {
+            let run_state = run_state.clone();
             self.user_code.push_back(UserCode::new(move || run_state.abort()));
         }
         for (_, child) in std::mem::take(&mut self.children) {

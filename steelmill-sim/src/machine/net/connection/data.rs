@@ -16,6 +16,14 @@ use crate::schema::event::{DeliveryProblem, EventKind};
 use crate::schema::segment::Segment;
 
 impl Connection {
+    /// Whether data for an end is answered with a reset: both its directions were shut down, the own one first (RFC 1122
+    /// §4.2.2.13).
+    #[inline]
+    fn is_deaf(&mut self, side: Side) -> bool {
+        let end = self.end(side);
+        end.is_read_shut && end.state == State::Established && self.out(side).is_closed_first
+    }
+
     /// When a stalled end gives up. `TCP_USER_TIMEOUT` counts from its first timeout (`retransmits_timed_out()` of Linux).
     fn gives_up_at(&mut self, side: Side) -> Option<Nanos> {
         let (state, user_timeout) = (self.end(side).state, self.options(side).user_timeout());
@@ -501,25 +509,23 @@ impl Cluster {
             connection.out(side).lose_flights();
             return self.stall(id, side);
         }
+        let reader = connection.other(side);
+        let (state, is_deaf) = (connection.end(reader).state, connection.is_deaf(reader));
         let pipe = connection.out(side);
         // Its flight was lost meanwhile, or another event has delivered it.
         if !pipe.is_due(now) && pipe.probe_due != now {
             return;
         }
-        let has_due_bytes = pipe.has_due_bytes(now);
-        let reader = connection.other(side);
-        if has_due_bytes && self.is_deaf(id, reader) {
+        if is_deaf && pipe.has_due_bytes(now) {
             self.fail_end(id, reader, libc::ECONNRESET);
             return self.answer_with_reset(id, side);
         }
-        let Some(connection) = self.net.tcp.get(id) else { return };
-        if connection.end(reader).state == State::Failed {
-            let readable = connection.out(side).readable();
-            connection.out(side).lose_flights();
+        if state == State::Failed {
+            let readable = pipe.readable();
+            pipe.lose_flights();
             self.kernel.happened_often(|| EventKind::Deliver { connection: id.index, from, to, readable });
             return self.answer_with_reset(id, side);
         }
-        let pipe = self.net.tcp.get(id).expect("checked above").out(side);
         let arrived_before = pipe.arrived();
         let has_new_bytes = pipe.deliver(now);
         let pipe = match has_new_bytes && !self.net.links.is_plain(from, to) {
@@ -534,7 +540,6 @@ impl Cluster {
         if pipe.counting().is_some() {
             self.count_acknowledgement(id, side);
         }
-        let state = self.net.tcp.get(id).expect("checked above").end(reader).state;
         self.kernel.happened_often(|| EventKind::Deliver { connection: id.index, from, to, readable });
         match state {
             State::Established => {}
@@ -576,16 +581,6 @@ impl Cluster {
         if let Some((offset, change)) = self.corruption(link, ppm, length) {
             self.net.tcp.get(id).expect("checked above").out(side).change_arrived(since + offset, change);
         }
-    }
-
-    /// Whether data for an end is answered with a reset: both its directions were shut down, the own one first (RFC 1122
-    /// §4.2.2.13).
-    fn is_deaf(&mut self, id: ConnectionId, side: Side) -> bool {
-        self.net.tcp.get(id).is_some_and(|connection| {
-            let end = connection.end(side);
-            let is_deaf = end.state == State::Established && end.is_read_shut;
-            is_deaf && connection.out(side).is_closed_first
-        })
     }
 
     /// Acknowledges what `side` has sent, or stalls it if the reverse direction is not clear. Before the arrival just now so many
