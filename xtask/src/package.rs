@@ -196,11 +196,20 @@ fn flaws_of_manifest(name: &str, text: &str) -> Vec<String> {
 
 fn project(workspace: &Workspace, place: &Place) -> Result<Outcome> {
     new::create(workspace, &place.project, &place.crates)?;
+    turn_tracing_of_tokio_on(&place.project.join("Cargo.toml"))?;
     let lock = place.project.join("Cargo.lock");
     fs::copy(workspace.root.join("Cargo.lock"), lock).context("cannot copy Cargo.lock")?;
     // A project has its own; so every command of its CI file is run below.
     ci_commands(place)?;
     Ok(true.into())
+}
+
+/// Somebody else's crates turn features of shared ones on. With this one tokio's types are larger: ractor and tokio-console have it.
+fn turn_tracing_of_tokio_on(manifest: &Path) -> Result<()> {
+    let text = fs::read_to_string(manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+    let with_tracing = text.replace("[\"io-util\"]", "[\"io-util\", \"tracing\"]");
+    ensure!(with_tracing != text, "{} has no features of tokio", manifest.display());
+    fs::write(manifest, with_tracing).with_context(|| format!("cannot write {}", manifest.display()))
 }
 
 /// The two commands of the project's CI file: of a push, and of a night.

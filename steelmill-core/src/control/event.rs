@@ -68,8 +68,6 @@ pub(crate) enum Event {
     Command(Box<Command>),
 }
 
-const _: () = assert!(size_of::<Event>() <= 24);
-
 /// What an ancestor says of an abort.
 pub(crate) struct Abort {
     /// The deadline that has passed.
@@ -217,5 +215,16 @@ impl Drop for AncestorLink {
     fn drop(&mut self) {
         let (failure, overstayed) = (self.failure.take(), self.overstayed);
         self.ancestor.send(Event::ChildEnded { child: self.id, failure, overstayed });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As long as tokio's feature `tracing` is off, with which a sender holds a span.
+    #[test]
+    fn an_event_is_small() {
+        assert!(size_of::<Event>() <= 24);
     }
 }

@@ -93,6 +93,43 @@ mod linux {
         unsafe { real!("getentropy", fn(*mut c_void, usize) -> c_int)(buffer, length) }
     }
 
+    /// Replaces arc4random(3), which asks the kernel past getrandom(2).
+    #[unsafe(no_mangle)]
+    extern "C" fn arc4random() -> u32 {
+        let mut number = 0u32;
+        // SAFETY: it is valid for a write of its size.
+        unsafe { arc4random_buf((&raw mut number).cast(), size_of::<u32>()) };
+        number
+    }
+
+    /// Replaces arc4random_buf(3).
+    ///
+    /// # Safety
+    /// As arc4random_buf(3): `buffer` is valid for a write of `length` bytes.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn arc4random_buf(buffer: *mut c_void, length: usize) {
+        let mut filled = 0;
+        while filled < length {
+            // SAFETY: it is within the buffer; outside of a simulation, too, ours is asked, which asks the kernel.
+            let more = unsafe { getrandom(buffer.byte_add(filled), length - filled, 0) };
+            filled += usize::try_from(more).unwrap_or(0); // interrupted by a signal
+        }
+    }
+
+    /// Replaces arc4random_uniform(3).
+    #[unsafe(no_mangle)]
+    extern "C" fn arc4random_uniform(below: u32) -> u32 {
+        // Each value has as many numbers as the others below this.
+        let end = u64::from(u32::MAX) + 1;
+        let even = end - end % u64::from(below.max(1));
+        loop {
+            let number = arc4random();
+            if u64::from(number) < even {
+                return number % below.max(1);
+            }
+        }
+    }
+
     /// Replaces syscall(2), by which getrandom 0.2 reads entropy; `call` does the work.
     ///
     /// The C library's function is variadic, which a Rust function cannot be. But on these processors integer arguments
@@ -186,6 +223,18 @@ mod linux {
         }
         // SAFETY: as ours.
         unsafe { real!("clock_gettime", fn(libc::clockid_t, *mut libc::timespec) -> c_int)(clock, time) }
+    }
+
+    /// Replaces timespec_get(3), which reads the clock past clock_gettime(2).
+    ///
+    /// # Safety
+    /// As timespec_get(3): `time` is valid for a write.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn timespec_get(time: *mut libc::timespec, base: c_int) -> c_int {
+        const TIME_UTC: c_int = 1;
+        // SAFETY: as ours.
+        let is_read = base == TIME_UTC && unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, time) } == 0;
+        if is_read { base } else { 0 }
     }
 
     /// Replaces gettimeofday(2).

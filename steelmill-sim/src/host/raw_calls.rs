@@ -288,6 +288,18 @@ pub(super) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
         libc::SYS_ppoll => {
             function!(ppoll(*mut libc::pollfd, libc::nfds_t, *const libc::timespec, *const libc::sigset_t))
         }
+        libc::SYS_select => function!(
+            select(c_int, *mut libc::fd_set, *mut libc::fd_set, *mut libc::fd_set, *mut libc::timeval)
+        ),
+        // Its sixth argument, beyond the function's, is a mask that is not looked at.
+        libc::SYS_pselect6 => {
+            let [a, b, c, d, e, _] = arguments;
+            // SAFETY: as the caller says.
+            unsafe {
+                let [b, c, d] = [b, c, d].map(Argument::of);
+                libc::pselect(a as c_int, b, c, d, Argument::of(e), std::ptr::null()) as isize
+            }
+        }
         libc::SYS_eventfd2 => function!(eventfd(libc::c_uint, c_int)),
         libc::SYS_timerfd_create => function!(timerfd_create(c_int, c_int)),
         libc::SYS_timerfd_settime => {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use steelmill_sim::{Campaign, Seed, Verify, check};
+use steelmill_sim::{Campaign, Seed, Sim, Verify, check};
 
 use crate::succeeds;
 
@@ -146,4 +146,78 @@ fn each_thread_has_its_own_modes_of_arithmetic() {
         })
         .await
     });
+}
+
+unsafe extern "C" {
+    fn arc4random_uniform(below: u32) -> u32;
+    fn arc4random_buf(buffer: *mut std::ffi::c_void, length: usize);
+    fn timespec_get(time: *mut libc::timespec, base: i32) -> i32;
+}
+
+/// arc4random(3) and timespec_get(3) ask the kernel past the functions that they are made of.
+#[test]
+fn the_c_librarys_own_randomness_and_calendar_are_the_machines() {
+    let scenario = async |sim: Sim| {
+        let machine = sim.program("program", || {
+            // SAFETY: all are valid for writes of their size.
+            unsafe {
+                let mut time: libc::timespec = std::mem::zeroed();
+                assert_eq!(timespec_get(&raw mut time, 1), 1);
+                assert_eq!((time.tv_sec, time.tv_nsec), (1_767_225_600, 0), "2026-01-01");
+                assert_eq!(timespec_get(&raw mut time, 77), 0, "no such base");
+                assert!((0..1000).all(|_| arc4random_uniform(7) < 7));
+                assert_eq!((arc4random_uniform(0), arc4random_uniform(1)), (0, 0));
+                let mut bytes = [0_u8; 300];
+                arc4random_buf(bytes.as_mut_ptr().cast(), 300);
+                assert_ne!(bytes[292..], [0; 8]);
+                let by_chance = Duration::from_millis(arc4random_uniform(1 << 20).into());
+                thread::sleep(by_chance); // so the digest tells of it
+            }
+        });
+        let life = machine.start().await?.ended().await;
+        anyhow::ensure!(life.is_success(), "{life}");
+        Ok(())
+    };
+    let digest = |first| {
+        let campaign = Campaign::new(scenario).first_seed(Seed(first)).seeds(1).verify(Verify::Twice);
+        let summary = campaign.run();
+        assert!(summary.passed(), "{summary}");
+        summary.digest
+    };
+    assert_ne!(digest(1), digest(2));
+}
+
+/// shm_overview(7), mq_overview(7), sem_overview(7), svipc(7); timers, whose signals would be real.
+#[test]
+fn what_processes_share_and_alarms_are_refused() {
+    let scenario = async |sim: Sim| {
+        succeeds(sim, || {
+            let refused = |result: i32| {
+                let error = std::io::Error::last_os_error().raw_os_error();
+                assert_eq!((result, error), (-1, Some(libc::ENOSYS)));
+            };
+            // SAFETY: each is given what it takes.
+            unsafe {
+                refused(libc::shm_open(c"/steelmill".as_ptr(), libc::O_CREAT | libc::O_RDWR, 0o600));
+                refused(libc::mq_open(c"/steelmill".as_ptr(), libc::O_RDONLY));
+                assert!(libc::sem_open(c"/steelmill".as_ptr(), libc::O_CREAT, 0o600, 1).is_null());
+                refused(libc::shmget(libc::IPC_PRIVATE, 4096, 0o600));
+                refused(libc::semget(libc::IPC_PRIVATE, 1, 0o600));
+                let second: libc::itimerval = std::mem::zeroed();
+                refused(libc::setitimer(libc::ITIMER_REAL, &raw const second, std::ptr::null_mut()));
+                assert_eq!(libc::alarm(1), 0);
+                let mut signals: libc::sigset_t = std::mem::zeroed();
+                libc::sigaddset(&raw mut signals, libc::SIGUSR1);
+                refused(libc::sigwaitinfo(&raw const signals, std::ptr::null_mut()));
+                let mut signal = 0;
+                assert_eq!(libc::sigwait(&raw const signals, &raw mut signal), libc::ENOSYS);
+            }
+        })
+        .await
+    };
+    let summary = Campaign::new(scenario).seeds(1).run();
+    assert!(summary.passed(), "{summary}");
+    assert_eq!(summary.counts["refused objects shared by processes"].total, 5);
+    assert_eq!(summary.counts["refused alarms"].total, 2);
+    assert_eq!(summary.counts["refused sources of events"].total, 2);
 }

@@ -175,3 +175,117 @@ fn an_exclusive_interest_is_not_changed_and_has_few_events() {
         Ok(())
     });
 }
+
+/// The descriptors of a set below 1024.
+fn members(set: &libc::fd_set) -> Vec<i32> {
+    // SAFETY: the descriptors are below FD_SETSIZE.
+    (0..libc::FD_SETSIZE as i32).filter(|fd| unsafe { libc::FD_ISSET(*fd, set) }).collect()
+}
+
+/// select(2) with sets of these descriptors: how many it found, what it left in the sets, and of the timeout.
+fn select(sets: [&[i32]; 3], timeout: Option<Duration>) -> IoResult<(i32, [Vec<i32>; 3], Duration)> {
+    let end = sets.iter().flat_map(|set| set.iter()).max().map_or(0, |fd| fd + 1);
+    // SAFETY: a set of zeros is empty; the descriptors are below FD_SETSIZE.
+    let [mut reads, mut writes, mut exceptions] = sets.map(|fds| unsafe {
+        let mut set: libc::fd_set = std::mem::zeroed();
+        fds.iter().for_each(|fd| libc::FD_SET(*fd, &raw mut set));
+        set
+    });
+    let limit = timeout.unwrap_or_default();
+    let mut time =
+        libc::timeval { tv_sec: limit.as_secs() as i64, tv_usec: i64::from(limit.subsec_micros()) };
+    let time_at = if timeout.is_some() { &raw mut time } else { std::ptr::null_mut() };
+    // SAFETY: all are valid for reads and writes.
+    let found = unsafe { libc::select(end, &raw mut reads, &raw mut writes, &raw mut exceptions, time_at) };
+    if found < 0 {
+        return Err(Error::last_os_error());
+    }
+    let left = Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64);
+    Ok((found, [&reads, &writes, &exceptions].map(members), left))
+}
+
+/// C code such as libcurl waits by it for one socket.
+#[test]
+fn select_tells_what_is_ready_and_what_is_left_of_the_timeout() {
+    both(|| {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let mut client = TcpStream::connect(listener.local_addr()?)?;
+        let (server, _) = listener.accept()?;
+        let (one, other) = (client.as_raw_fd(), server.as_raw_fd());
+
+        // Twice in the count, as it is in two sets.
+        let (found, [reads, writes, exceptions], left) = select([&[one, other], &[one], &[]], Some(WHILE))?;
+        assert_eq!((found, reads, writes, exceptions), (1, vec![], vec![one], vec![]));
+        assert!(left > WHILE / 2, "{left:?} of {WHILE:?}");
+        let (found, [reads, ..], left) = select([&[other], &[], &[other]], Some(WHILE))?;
+        assert_eq!((found, reads, left), (0, vec![], Duration::ZERO), "nothing comes");
+
+        let writer = thread::spawn(move || {
+            thread::sleep(WHILE);
+            client.write_all(b"a").map(|()| client)
+        });
+        let (found, [reads, writes, _], _) = select([&[other], &[other], &[]], None)?;
+        assert_eq!((found, reads, writes), (1, vec![], vec![other]), "there is room");
+        let (found, [reads, ..], _) = select([&[other], &[], &[other]], None)?;
+        assert_eq!((found, reads), (1, vec![other]), "it has waited for the byte");
+        let client = writer.join().expect("it does not panic")?;
+        let (found, ..) = select([&[other], &[other], &[]], None)?;
+        assert_eq!(found, 2, "once for each set");
+
+        drop(client);
+        let (found, [reads, _, exceptions], _) = select([&[other], &[], &[other]], None)?;
+        assert_eq!((found, reads, exceptions), (1, vec![other], vec![]), "an end is no exception");
+        Ok(())
+    });
+}
+
+#[test]
+fn select_refuses_what_is_not_open_and_sleeps_without_any() {
+    both(|| {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        let closed = socket.as_raw_fd();
+        drop(socket);
+        let error = select([&[closed], &[], &[]], Some(WHILE)).expect_err("it is not open");
+        assert_eq!(error.raw_os_error(), Some(libc::EBADF));
+        let begun = std::time::Instant::now();
+        let (found, _, left) = select([&[], &[], &[]], Some(WHILE))?;
+        assert_eq!((found, left), (0, Duration::ZERO));
+        assert!(begun.elapsed() >= WHILE);
+        let mut negative = libc::timeval { tv_sec: -1, tv_usec: 0 };
+        let none = std::ptr::null_mut();
+        // SAFETY: there are no sets; the timeout is valid.
+        assert_eq!(unsafe { libc::select(0, none, none, none, &raw mut negative) }, -1);
+        assert_eq!(Error::last_os_error().raw_os_error(), Some(libc::EINVAL));
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::select(-1, none, none, none, std::ptr::null_mut()) }, -1);
+        assert_eq!(Error::last_os_error().raw_os_error(), Some(libc::EINVAL));
+        Ok(())
+    });
+}
+
+/// A connection that is refused is writable, for select(2) as well.
+#[test]
+fn select_tells_of_a_connect_that_has_failed() {
+    both(|| {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        drop(listener);
+        // SAFETY: socket(2) and connect(2) are given what they take; the descriptor is the one just made.
+        let socket = unsafe {
+            let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0);
+            OwnedFd::from_raw_fd(fd)
+        };
+        let name = libc::sockaddr_in {
+            sin_family: libc::AF_INET as u16,
+            sin_port: address.port().to_be(),
+            sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
+            sin_zero: [0; 8],
+        };
+        // SAFETY: as above.
+        unsafe { libc::connect(socket.as_raw_fd(), (&raw const name).cast(), size_of_val(&name) as u32) };
+        let fd = socket.as_raw_fd();
+        let (found, [reads, writes, exceptions], _) = select([&[fd], &[fd], &[fd]], None)?;
+        assert_eq!((found, reads, writes, exceptions), (2, vec![fd], vec![fd], vec![]));
+        Ok(())
+    });
+}

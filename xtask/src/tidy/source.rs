@@ -48,6 +48,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/host/libc/process.rs",
     "steelmill-sim/src/host/libc/fortified.rs",
     "steelmill-sim/src/host/libc/refused.rs",
+    "steelmill-sim/src/host/libc/select.rs",
     "steelmill-sim/src/host/libc/signals.rs",
     "steelmill-sim/src/host/libc/sockets.rs",
     "steelmill-sim/src/host/libc/status.rs",

@@ -20,7 +20,7 @@ use crate::machine::threads::{block_on_interruptible, current_task};
 use crate::machine::world::{Process, SimWorld};
 
 /// Waits until `look` finds something, for so long at most; what it found last.
-fn wait<T>(
+pub(super) fn wait<T>(
     process: Process,
     timeout: Option<Duration>,
     mut look: impl FnMut(&mut Cluster, bool) -> Result<Option<T>, Errno>,

@@ -25,6 +25,7 @@ mod mappings; // mmap(2)
 pub(super) mod paths; // files by their paths
 mod process; // exit, sched_yield, thread names and numbers
 pub(super) mod refused; // what a machine does not have
+mod select; // select(2)
 mod services; // services(5)
 mod signals; // signal(7)
 mod sockets; // socket(7)

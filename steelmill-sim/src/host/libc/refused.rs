@@ -11,6 +11,8 @@ use crate::schema::system_use::SystemCall;
 
 pub(super) const PROCESSES: &str = "refused processes";
 const EVENTS: &str = "refused sources of events";
+const SHARED: &str = "refused objects shared by processes";
+const ALARMS: &str = "refused alarms";
 const NEW_FILES: &str = "refused newer calls on files";
 const TREES: &str = "refused walks over directories";
 
@@ -35,6 +37,42 @@ refuses! { Process, PROCESSES;
     "execv" execv(path: *const c_char, arguments: *const *const c_char) -> c_int;
     "execvp" execvp(path: *const c_char, arguments: *const *const c_char) -> c_int;
     "system" system(command: *const c_char) -> c_int;
+    "vfork" vfork() -> pid_t;
+    "execvpe" execvpe(path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
+    "fexecve" fexecve(fd: c_int, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
+}
+
+refuses! { Process, SHARED;
+    "shm_open" shm_open(name: *const c_char, flags: c_int, mode: libc::mode_t) -> c_int;
+    "shm_unlink" shm_unlink(name: *const c_char) -> c_int;
+    "mq_open" mq_open(name: *const c_char, flags: c_int, mode: libc::mode_t, attributes: *const c_void) -> c_int;
+    "mq_unlink" mq_unlink(name: *const c_char) -> c_int;
+    "shmget" shmget(key: libc::key_t, size: usize, flags: c_int) -> c_int;
+    "semget" semget(key: libc::key_t, count: c_int, flags: c_int) -> c_int;
+    "msgget" msgget(key: libc::key_t, flags: c_int) -> c_int;
+}
+
+/// # Safety
+/// As sem_open(3), whose mode and value do not matter here.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sem_open(
+    name: *const c_char,
+    flags: c_int,
+    mode: libc::mode_t,
+    value: c_uint,
+) -> *mut libc::sem_t {
+    match confined() {
+        Some(process) => {
+            answer::<c_int>(refused(process, SystemCall::Process, SHARED, libc::ENOSYS));
+            std::ptr::null_mut()
+        }
+        // SAFETY: as ours.
+        None => unsafe {
+            real!("sem_open", fn(*const c_char, c_int, libc::mode_t, c_uint) -> *mut libc::sem_t)(
+                name, flags, mode, value,
+            )
+        },
+    }
 }
 
 refuses! { Other, EVENTS;
@@ -42,6 +80,41 @@ refuses! { Other, EVENTS;
     "inotify_init1" inotify_init1(flags: c_int) -> c_int;
     "fanotify_init" fanotify_init(flags: c_uint, file_flags: c_uint) -> c_int;
     "signalfd" signalfd(fd: c_int, mask: *const libc::sigset_t, flags: c_int) -> c_int;
+    "sigwaitinfo" sigwaitinfo(mask: *const libc::sigset_t, information: *mut libc::siginfo_t) -> c_int;
+    "sigtimedwait" sigtimedwait(mask: *const libc::sigset_t, information: *mut libc::siginfo_t, timeout: *const libc::timespec) -> c_int;
+    "sigsuspend" sigsuspend(mask: *const libc::sigset_t) -> c_int;
+}
+
+refuses! { Other, ALARMS;
+    "setitimer" setitimer(which: c_int, value: *const libc::itimerval, before: *mut libc::itimerval) -> c_int;
+    "timer_create" timer_create(clock: libc::clockid_t, event: *mut c_void, timer: *mut c_void) -> c_int;
+}
+
+/// # Safety
+/// As alarm(2), which knows no error: the alarm is counted as refused, and there was none before.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn alarm(seconds: c_uint) -> c_uint {
+    match confined() {
+        Some(process) => {
+            let _ = refused::<()>(process, SystemCall::Other, ALARMS, libc::ENOSYS);
+            0
+        }
+        // SAFETY: as ours.
+        None => unsafe { real!("alarm", fn(c_uint) -> c_uint)(seconds) },
+    }
+}
+
+/// # Safety
+/// As sigwait(3), which returns the error.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sigwait(mask: *const libc::sigset_t, signal: *mut c_int) -> c_int {
+    match confined() {
+        Some(process) => {
+            refused(process, SystemCall::Other, EVENTS, libc::ENOSYS).unwrap_or_else(|code| code)
+        }
+        // SAFETY: as ours.
+        None => unsafe { real!("sigwait", fn(*const libc::sigset_t, *mut c_int) -> c_int)(mask, signal) },
+    }
 }
 
 refuses! { File, TREES;
@@ -136,7 +209,13 @@ spawns! {
 pub(in crate::host) fn is_refused(number: c_long) -> bool {
     let (call, what) = match number {
         libc::SYS_clone3 | libc::SYS_execve | libc::SYS_pidfd_open => (SystemCall::Process, PROCESSES),
+        libc::SYS_mq_open | libc::SYS_shmget | libc::SYS_semget | libc::SYS_msgget => {
+            (SystemCall::Process, SHARED)
+        }
+        libc::SYS_setitimer | libc::SYS_timer_create => (SystemCall::Other, ALARMS),
         libc::SYS_io_uring_setup
+        | libc::SYS_rt_sigtimedwait
+        | libc::SYS_rt_sigsuspend
         | libc::SYS_inotify_init1
         | libc::SYS_fanotify_init
         | libc::SYS_signalfd4
