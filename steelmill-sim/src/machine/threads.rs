@@ -85,8 +85,9 @@ pub(crate) struct Guest {
     interrupted: Cell<Option<bool>>,
     /// It formats a log line.
     is_logging: Cell<bool>,
-    /// The time at which it last read a clock, and how often it has since then.
+    /// The time at which it last read a clock, and how often it has since then; and the same of calls that found nothing.
     clock_reads: Cell<(Nanos, u32)>,
+    vain_calls: Cell<(Nanos, u32)>,
     /// What the program named it, or the thread that created it.
     name: Cell<Option<&'static str>>,
     /// A lock's word is looked at after each of its turns: see [`lock_watch`](super::lock_watch).
@@ -256,21 +257,37 @@ pub(crate) fn preempt(place: Process) {
     }
 }
 
-/// After so many reads of a clock at one time a guest thread has spent some, as much as they take on Linux.
-const CLOCK_READS: u32 = 64;
-const OF_CLOCK_READS: Duration = Duration::from_nanos(64 * 25);
+/// After so many reads of a clock at one time, or so many calls in vain, a guest thread has spent some, as much as they take on
+/// Linux.
+const AT_ONE_TIME: u32 = 64;
+const OF_CLOCK_READ: Duration = Duration::from_nanos(25);
+const OF_VAIN_CALL: Duration = Duration::from_nanos(200);
 
 /// A clock is read: on a guest thread that takes a moment, so that a loop comes to the point in time that it waits for.
 pub(crate) fn clock_is_read() {
     let Some(guest) = current().filter(|guest| !guest.is_logging.get() && !is_internal()) else { return };
-    let now = cluster::with(guest.place.run, |run| run.kernel.now);
-    let (last, reads) = guest.clock_reads.get();
-    let reads = if last == now { reads + 1 } else { 1 };
-    if reads < CLOCK_READS {
-        return guest.clock_reads.set((now, reads));
+    guest.spends(&guest.clock_reads, OF_CLOCK_READ);
+}
+
+/// A call found nothing to do, and did not wait: on a guest thread that takes a moment, so that a loop of such calls comes to what it
+/// waits for.
+pub(crate) fn called_in_vain() {
+    let Some(guest) = current() else { return };
+    guest.spends(&guest.vain_calls, OF_VAIN_CALL);
+}
+
+impl Guest {
+    /// Does something that takes a moment. It waits for all of them when there were many at one time.
+    fn spends(&self, count: &Cell<(Nanos, u32)>, moment: Duration) {
+        let now = cluster::with(self.place.run, |run| run.kernel.now);
+        let (last, before) = count.get();
+        let times = if last == now { before + 1 } else { 1 };
+        if times < AT_ONE_TIME {
+            return count.set((now, times));
+        }
+        count.set((now, 0));
+        block_on(SimWorld(self.place).clock().sleep(moment * AT_ONE_TIME));
     }
-    guest.clock_reads.set((now, 0));
-    block_on(SimWorld(guest.place).clock().sleep(OF_CLOCK_READS));
 }
 
 /// Whether a wait at a futex ends without a wake.
@@ -370,6 +387,7 @@ pub(crate) fn spawn(
         interrupted: Cell::new(None),
         is_logging: Cell::new(false),
         clock_reads: Cell::default(),
+        vain_calls: Cell::default(),
         name: Cell::new(current().and_then(|parent| parent.name.get())),
         is_watched: cluster::with(place.run, |run| !run.lock_watches.is_empty()),
         destructors: RefCell::default(),

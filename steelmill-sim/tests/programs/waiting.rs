@@ -289,3 +289,47 @@ fn select_tells_of_a_connect_that_has_failed() {
         Ok(())
     });
 }
+
+/// A loop of calls that find nothing, as of those who cannot or will not wait: each takes a moment, so what it waits for comes.
+#[test]
+fn a_loop_of_calls_comes_to_what_it_waits_for() {
+    both(|| {
+        let receiver = UdpSocket::bind("127.0.0.1:0")?;
+        receiver.set_nonblocking(true)?;
+        let address = receiver.local_addr()?;
+        let sender = thread::spawn(move || {
+            thread::sleep(Duration::from_micros(200));
+            UdpSocket::bind("127.0.0.1:0")?.send_to(b"x", address)
+        });
+        let error = loop {
+            match receiver.recv(&mut [0; 8]) {
+                Ok(_) => break None,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => break Some(error),
+            }
+        };
+        assert!(error.is_none(), "{error:?}");
+        sender.join().expect("it does not panic")?;
+
+        let is_done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let finisher = is_done.clone();
+        let other = thread::spawn(move || {
+            thread::sleep(Duration::from_micros(200));
+            finisher.store(true, std::sync::atomic::Ordering::Release);
+        });
+        while !is_done.load(std::sync::atomic::Ordering::Acquire) {
+            thread::yield_now();
+        }
+        other.join().expect("it does not panic");
+
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let client = thread::spawn(move || {
+            thread::sleep(Duration::from_micros(200));
+            TcpStream::connect(address)
+        });
+        while select([&[listener.as_raw_fd()], &[], &[]], Some(Duration::ZERO))?.0 == 0 {}
+        client.join().expect("it does not panic")?;
+        Ok(())
+    });
+}

@@ -16,7 +16,7 @@ use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Errno, EventCounter, Interest, Object};
 use crate::machine::real::real;
 use crate::machine::runtimes::is_orphan;
-use crate::machine::threads::{block_on_interruptible, current_task};
+use crate::machine::threads::{block_on_interruptible, called_in_vain, current_task};
 use crate::machine::world::{Process, SimWorld};
 
 /// Waits until `look` finds something, for so long at most; what it found last.
@@ -40,6 +40,9 @@ pub(super) fn wait<T>(
             }
         }),
     );
+    if !is_patient && matches!(found, Some(Ok(None))) {
+        called_in_vain();
+    }
     found.unwrap_or(Err(libc::EINTR))
 }
 

@@ -52,7 +52,9 @@ use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Direction, Errno, FileId};
 use crate::machine::runtimes::{caller, caller_of, may_block};
-use crate::machine::threads::{block_on_interruptible, current_task, preempt, process as guest};
+use crate::machine::threads::{
+    block_on_interruptible, called_in_vain, current_task, preempt, process as guest,
+};
 use crate::machine::world::{Process, SimWorld};
 
 /// The process in whose name a call is made on a descriptor; `None` if it means one of the real process.
@@ -102,7 +104,12 @@ fn when_ready<T>(
         })
     })?;
     match timeout {
-        ControlFlow::Break(done) => done,
+        ControlFlow::Break(done) => {
+            if matches!(done, Err(libc::EAGAIN)) {
+                called_in_vain();
+            }
+            done
+        }
         ControlFlow::Continue(_) if !may_block() => Err(libc::EAGAIN),
         ControlFlow::Continue(timeout) => await_ready(process, fd, direction, timeout, attempt),
     }
