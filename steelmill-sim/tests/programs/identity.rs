@@ -152,6 +152,7 @@ unsafe extern "C" {
     fn arc4random_uniform(below: u32) -> u32;
     fn arc4random_buf(buffer: *mut std::ffi::c_void, length: usize);
     fn timespec_get(time: *mut libc::timespec, base: i32) -> i32;
+    fn vfork() -> libc::pid_t;
 }
 
 /// arc4random(3) and timespec_get(3) ask the kernel past the functions that they are made of.
@@ -198,6 +199,7 @@ fn what_processes_share_and_alarms_are_refused() {
             };
             // SAFETY: each is given what it takes.
             unsafe {
+                refused(vfork());
                 refused(libc::shm_open(c"/steelmill".as_ptr(), libc::O_CREAT | libc::O_RDWR, 0o600));
                 refused(libc::mq_open(c"/steelmill".as_ptr(), libc::O_RDONLY));
                 assert!(libc::sem_open(c"/steelmill".as_ptr(), libc::O_CREAT, 0o600, 1).is_null());
@@ -218,6 +220,7 @@ fn what_processes_share_and_alarms_are_refused() {
     let summary = Campaign::new(scenario).seeds(1).run();
     assert!(summary.passed(), "{summary}");
     assert_eq!(summary.counts["refused objects shared by processes"].total, 5);
+    assert_eq!(summary.counts["refused processes"].total, 1);
     assert_eq!(summary.counts["refused alarms"].total, 2);
     assert_eq!(summary.counts["refused sources of events"].total, 2);
 }

@@ -37,9 +37,18 @@ refuses! { Process, PROCESSES;
     "execv" execv(path: *const c_char, arguments: *const *const c_char) -> c_int;
     "execvp" execvp(path: *const c_char, arguments: *const *const c_char) -> c_int;
     "system" system(command: *const c_char) -> c_int;
-    "vfork" vfork() -> pid_t;
     "execvpe" execvpe(path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
     "fexecve" fexecve(fd: c_int, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
+}
+
+/// fork(2) under another name, as POSIX allows: a stand-in cannot return twice on one stack.
+///
+/// # Safety
+/// As vfork(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn vfork() -> pid_t {
+    // SAFETY: as ours.
+    unsafe { fork() }
 }
 
 refuses! { Process, SHARED;
