@@ -333,3 +333,45 @@ fn a_loop_of_calls_comes_to_what_it_waits_for() {
         Ok(())
     });
 }
+
+unsafe extern "C" {
+    fn thrd_yield();
+    fn thrd_sleep(time: *const libc::timespec, left: *mut libc::timespec) -> i32;
+}
+
+/// pthread_spin_lock(3) calls nothing that gives the turn away, nor do C11's thrd_yield(3) and thrd_sleep(3).
+#[test]
+fn a_spin_lock_is_had_when_the_thread_that_holds_it_gives_it_back() {
+    both(|| {
+        struct Lock(std::cell::UnsafeCell<libc::pthread_spinlock_t>);
+        // SAFETY: it is used by pthread_spin_lock(3) and its kin alone.
+        unsafe impl Sync for Lock {}
+
+        let lock = Lock(0.into());
+        let counts = Lock(0.into());
+        let at = |lock: &Lock| lock.0.get();
+        // SAFETY: the lock outlives the threads; the count is changed by the one that holds the lock.
+        unsafe {
+            libc::pthread_spin_init(at(&lock), libc::PTHREAD_PROCESS_PRIVATE);
+            thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        for _ in 0..5 {
+                            assert_eq!(libc::pthread_spin_lock(at(&lock)), 0);
+                            let before = *at(&counts);
+                            thrd_yield();
+                            let moment = libc::timespec { tv_sec: 0, tv_nsec: 20_000 };
+                            assert_eq!(thrd_sleep(&raw const moment, std::ptr::null_mut()), 0);
+                            *at(&counts) = before + 1;
+                            libc::pthread_spin_unlock(at(&lock));
+                        }
+                    });
+                }
+            });
+            assert_eq!(*at(&counts), 15);
+            let malformed = libc::timespec { tv_sec: 0, tv_nsec: -1 };
+            assert_eq!(thrd_sleep(&raw const malformed, std::ptr::null_mut()), -2);
+        }
+        Ok(())
+    });
+}

@@ -13,7 +13,7 @@ use super::{duration_of, guest, set_errno};
 use crate::machine::cluster;
 use crate::machine::futex::{self, WaitEnd};
 use crate::machine::real::real;
-use crate::machine::threads::preempt;
+use crate::machine::threads::{called_in_vain, preempt, yield_turn};
 use crate::machine::world::Process;
 
 /// Until when a call waits: a point on a clock.
@@ -290,4 +290,22 @@ unsafe extern "C" fn sem_post(semaphore: *mut sem_t) -> c_int {
         Some(process) => release(process, word_of(semaphore), 1, post),
         None => post(),
     }
+}
+
+/// Tries again until it has the lock: who holds it may have lost its turn.
+///
+/// # Safety
+/// As pthread_spin_lock(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_spin_lock(lock: *mut libc::pthread_spinlock_t) -> c_int {
+    if guest().is_none() {
+        // SAFETY: as ours.
+        return unsafe { real!("pthread_spin_lock", fn(*mut libc::pthread_spinlock_t) -> c_int)(lock) };
+    }
+    // SAFETY: as ours.
+    while unsafe { libc::pthread_spin_trylock(lock) } == libc::EBUSY {
+        yield_turn();
+        called_in_vain();
+    }
+    0
 }

@@ -77,6 +77,14 @@ unsafe extern "C" fn sched_yield() -> c_int {
     }
 }
 
+/// # Safety
+/// As thrd_yield(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn thrd_yield() {
+    // SAFETY: as ours.
+    unsafe { sched_yield() };
+}
+
 /// The most bytes of a thread's name, with the zero at its end.
 const NAME_ROOM: usize = 16;
 

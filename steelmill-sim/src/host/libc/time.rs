@@ -53,6 +53,18 @@ pub(super) fn now_of(clock: clockid_t) -> Duration {
 }
 
 /// # Safety
+/// As thrd_sleep(3): -1 if a signal interrupts it, another negative number for another error.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn thrd_sleep(time: *const timespec, left: *mut timespec) -> c_int {
+    // SAFETY: as ours.
+    match unsafe { clock_nanosleep(libc::CLOCK_REALTIME, 0, time, left) } {
+        0 => 0,
+        libc::EINTR => -1,
+        _ => -2,
+    }
+}
+
+/// # Safety
 /// As nanosleep(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int {
