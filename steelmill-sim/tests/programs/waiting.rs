@@ -213,7 +213,7 @@ fn select_tells_what_is_ready_and_what_is_left_of_the_timeout() {
         let (server, _) = listener.accept()?;
         let (one, other) = (client.as_raw_fd(), server.as_raw_fd());
 
-        // Twice in the count, as it is in two sets.
+        // It is in two sets, and ready for one of them.
         let (found, [reads, writes, exceptions], left) = select([&[one, other], &[one], &[]], Some(WHILE))?;
         assert_eq!((found, reads, writes, exceptions), (1, vec![], vec![one], vec![]));
         assert!(left > WHILE / 2, "{left:?} of {WHILE:?}");

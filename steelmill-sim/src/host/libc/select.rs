@@ -6,7 +6,7 @@ use std::time::Duration;
 use libc::{fd_set, timespec, timeval};
 
 use super::epoll::wait;
-use super::time::now_of;
+use super::time::{now_of, timeval_of};
 use super::{answer, caller, duration_of};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
@@ -39,6 +39,11 @@ struct Watched {
 }
 
 impl Sets {
+    fn new(end: c_int, all: [*mut fd_set; 3]) -> Result<Self, Errno> {
+        let end = usize::try_from(end).map_err(|_| libc::EINVAL)?;
+        Ok(Self { all: all.map(<*mut fd_set>::cast), end })
+    }
+
     /// What is in any of them.
     ///
     /// # Safety
@@ -124,9 +129,8 @@ unsafe extern "C" fn select(
     let began = now_of(libc::CLOCK_MONOTONIC);
     // SAFETY: select(2): null, or valid for a read.
     let limit = unsafe { timeout.as_ref() }.map(duration_of_timeval).transpose();
-    // SAFETY: as ours.
     let selected = limit.and_then(|limit| {
-        let sets = Sets { all: [reads, writes, exceptions].map(<*mut fd_set>::cast), end: length(end)? };
+        let sets = Sets::new(end, [reads, writes, exceptions])?;
         // SAFETY: as ours.
         let selected = unsafe { await_selected(process, &sets, limit) };
         if let Some(limit) = limit {
@@ -167,16 +171,11 @@ unsafe extern "C" fn pselect(
     // SAFETY: pselect(2): null, or valid for a read.
     let limit = unsafe { timeout.as_ref() }.map(duration_of).transpose();
     let selected = limit.and_then(|limit| {
-        let sets = Sets { all: [reads, writes, exceptions].map(<*mut fd_set>::cast), end: length(end)? };
+        let sets = Sets::new(end, [reads, writes, exceptions])?;
         // SAFETY: as ours.
         unsafe { await_selected(process, &sets, limit) }
     });
     answer(selected)
-}
-
-/// How many descriptors a set has.
-fn length(end: c_int) -> Result<usize, Errno> {
-    usize::try_from(end).map_err(|_| libc::EINVAL)
 }
 
 /// A timeval as a duration; an error where it is none. Microseconds above a second count as well.
@@ -184,12 +183,5 @@ fn duration_of_timeval(time: &timeval) -> Result<Duration, Errno> {
     match (u64::try_from(time.tv_sec), u64::try_from(time.tv_usec)) {
         (Ok(seconds), Ok(micros)) => Ok(Duration::from_secs(seconds) + Duration::from_micros(micros)),
         _ => Err(libc::EINVAL),
-    }
-}
-
-fn timeval_of(duration: Duration) -> timeval {
-    timeval {
-        tv_sec: duration.as_secs() as libc::time_t,
-        tv_usec: libc::suseconds_t::from(duration.subsec_micros() as i32),
     }
 }

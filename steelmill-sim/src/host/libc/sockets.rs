@@ -7,6 +7,7 @@ use std::time::Duration;
 use libc::{mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timeval};
 
 use super::files::{buffers, open_both, parts, receive, send as send_parts};
+use super::time::timeval_of;
 use super::{address, answer, caller, control, netlink, process_of, when_ready};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Direction, Errno, Object, Sender};
@@ -608,14 +609,7 @@ unsafe extern "C" fn getsockopt(
             Value::Int(number) => put(number, value, length),
             Value::Linger(linger) => put(linger, value, length),
             Value::Credentials(credentials) => put(credentials, value, length),
-            Value::Time(time) => {
-                let time = time.unwrap_or_default();
-                let time = timeval {
-                    tv_sec: time.as_secs() as libc::time_t,
-                    tv_usec: time.subsec_micros() as libc::suseconds_t,
-                };
-                put(time, value, length);
-            }
+            Value::Time(time) => put(timeval_of(time.unwrap_or_default()), value, length),
         }
         0
     }))

@@ -45,6 +45,13 @@ fn timespec_of(duration: Duration) -> timespec {
     }
 }
 
+pub(super) fn timeval_of(duration: Duration) -> libc::timeval {
+    libc::timeval {
+        tv_sec: duration.as_secs() as libc::time_t,
+        tv_usec: libc::suseconds_t::from(duration.subsec_micros() as i32),
+    }
+}
+
 pub(super) fn now_of(clock: clockid_t) -> Duration {
     let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: it is valid for a write. Ours answers; no time passes between what a call does before and after.
