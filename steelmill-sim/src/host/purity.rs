@@ -29,7 +29,7 @@ pub(crate) use linux::monotonic_nanos;
 mod linux {
     use std::arch::naked_asm;
     use std::ffi::{c_int, c_long, c_uint, c_void};
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use crate::host::audit;
     use crate::host::libc as calls;
@@ -214,8 +214,8 @@ mod linux {
             && let Some(now) = read(clock)
         {
             let now = libc::timespec {
-                tv_sec: now.as_secs() as libc::time_t,
-                tv_nsec: libc::c_long::from(now.subsec_nanos() as i32),
+                tv_sec: (now / SECOND) as libc::time_t,
+                tv_nsec: (now % SECOND) as libc::c_long,
             };
             // SAFETY: the caller guarantees that it may be written.
             unsafe { time.write(now) };
@@ -248,8 +248,8 @@ mod linux {
             && let Some(now) = read(libc::CLOCK_REALTIME)
         {
             let now = libc::timeval {
-                tv_sec: now.as_secs() as libc::time_t,
-                tv_usec: libc::suseconds_t::from(now.subsec_micros() as i32),
+                tv_sec: (now / SECOND) as libc::time_t,
+                tv_usec: (now % SECOND / 1000) as libc::suseconds_t,
             };
             // SAFETY: the caller guarantees that it may be written.
             unsafe { time.write(now) };
@@ -268,7 +268,7 @@ mod linux {
         if cluster::is_simulating()
             && let Some(now) = read(libc::CLOCK_REALTIME)
         {
-            let now = now.as_secs() as libc::time_t;
+            let now = (now / SECOND) as libc::time_t;
             if !time.is_null() {
                 // SAFETY: the caller guarantees that it may be written.
                 unsafe { time.write(now) };
@@ -279,48 +279,60 @@ mod linux {
         unsafe { real!("time", fn(*mut libc::time_t) -> libc::time_t)(time) }
     }
 
-    /// A machine's monotonic clock at the beginning of a run: a day of uptime, so that a program can subtract from it.
-    const UPTIME: Duration = Duration::from_secs(24 * 3600);
+    /// A machine's monotonic clock at the beginning of a run, in nanoseconds: a day of uptime, so that a program can subtract from it.
+    const UPTIME: u64 = 24 * 3600 * SECOND;
+
+    /// In nanoseconds.
+    const SECOND: u64 = 1_000_000_000;
 
     /// A machine's monotonic clock, as a number of nanoseconds.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn monotonic_nanos() -> u64 {
-        simulated(libc::CLOCK_MONOTONIC).unwrap_or_default().as_nanos() as u64
+        simulated(libc::CLOCK_MONOTONIC).unwrap_or_default()
     }
 
-    /// A program reads a clock.
-    fn read(clock: libc::clockid_t) -> Option<Duration> {
+    /// A program reads a clock: nanoseconds.
+    #[inline]
+    fn read(clock: libc::clockid_t) -> Option<u64> {
         threads::clock_is_read();
         simulated(clock)
     }
 
-    fn simulated(clock: libc::clockid_t) -> Option<Duration> {
+    #[inline(always)]
+    fn simulated(clock: libc::clockid_t) -> Option<u64> {
         match clock {
             libc::CLOCK_MONOTONIC
             | libc::CLOCK_MONOTONIC_COARSE
             | libc::CLOCK_MONOTONIC_RAW
             | libc::CLOCK_BOOTTIME => {
                 audit::note(SystemCall::MonotonicClock);
-                // Before the run has a machine, no time has passed.
-                let passed = cluster::with_current(|run| match run.hosts.len() {
-                    // A clock of a runtime that is nobody's yet begins before all others.
-                    _ if run.runtimes.is_changing() => 0,
-                    0 => 0,
-                    _ if clock == libc::CLOCK_BOOTTIME => run.boot_now(machine(run)),
-                    _ => run.local_now(machine(run)),
-                });
-                Some(UPTIME + Duration::from_nanos(passed.unwrap_or(0)))
+                let passed = match threads::current() {
+                    Some(guest) if clock != libc::CLOCK_BOOTTIME => guest.now(),
+                    _ => passed(clock),
+                };
+                Some(UPTIME + passed)
             }
             // A kernel that nobody told of leap seconds has no offset of TAI.
             libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE | libc::CLOCK_TAI => {
                 audit::note(SystemCall::WallClock);
-                cluster::with_current(|run| run.wall(machine(run)))?
-                    .duration_since(SystemTime::UNIX_EPOCH)
-                    .ok()
+                let now = cluster::with_current(|run| run.wall(machine(run)))?;
+                u64::try_from(now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_nanos()).ok()
             }
             // Code takes no time.
-            libc::CLOCK_PROCESS_CPUTIME_ID | libc::CLOCK_THREAD_CPUTIME_ID => Some(Duration::ZERO),
+            libc::CLOCK_PROCESS_CPUTIME_ID | libc::CLOCK_THREAD_CPUTIME_ID => Some(0),
             _ => None,
         }
+    }
+
+    /// How much a machine's clock has passed since the run began, in nanoseconds: nothing, before there is a machine.
+    fn passed(clock: libc::clockid_t) -> u64 {
+        let passed = cluster::with_current(|run| match run.hosts.len() {
+            // A clock of a runtime that is nobody's yet begins before all others.
+            _ if run.runtimes.is_changing() => 0,
+            0 => 0,
+            _ if clock == libc::CLOCK_BOOTTIME => run.boot_now(machine(run)),
+            _ => run.local_now(machine(run)),
+        });
+        passed.unwrap_or(0)
     }
 }

@@ -278,6 +278,9 @@ impl Cluster {
     pub(crate) fn readiness(&mut self, id: FileId) -> u32 {
         match &self.descriptors.get(id).object {
             Object::Socket(socket) => {
+                if let Some((id, side)) = socket.connection() {
+                    return self.stream_readiness(id, side);
+                }
                 let socket = *socket;
                 self.socket_readiness(socket)
             }
@@ -316,6 +319,9 @@ impl Cluster {
     pub(crate) fn await_file(&mut self, id: FileId, waiter: impl Fn() -> Waiter) {
         let unneeded = match &mut self.descriptors.get(id).object {
             Object::Socket(socket) => {
+                if let Some((id, side)) = socket.connection() {
+                    return self.await_stream(id, side, waiter);
+                }
                 let socket = *socket;
                 self.await_socket(socket, &waiter);
                 None
@@ -368,6 +374,9 @@ impl Cluster {
     ) -> Result<Option<Read>, Errno> {
         match &mut self.descriptors.get(id).object {
             Object::Socket(socket) => {
+                if let Some((id, side)) = socket.connection() {
+                    return self.read_stream(id, side, buffers, peek);
+                }
                 if let Some(code) = socket.take_idle_error() {
                     return Err(code);
                 }
@@ -402,6 +411,9 @@ impl Cluster {
     ) -> Result<Option<usize>, Errno> {
         match &mut self.descriptors.get(id).object {
             Object::Socket(socket) => {
+                if let Some((id, side)) = socket.connection() {
+                    return self.write_stream(id, side, parts);
+                }
                 if let Some(code) = socket.take_idle_error() {
                     return Err(code);
                 }
@@ -432,19 +444,37 @@ impl Cluster {
 /// Where a read puts its bytes: one buffer after the other.
 pub(crate) struct Buffers<'a> {
     pub(crate) parts: SmallVec<[&'a mut [u8]; 2]>,
+    room: usize,
 }
 
-impl Buffers<'_> {
+impl<'a> FromIterator<&'a mut [u8]> for Buffers<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a mut [u8]>>(parts: I) -> Self {
+        let parts: SmallVec<[&'a mut [u8]; 2]> = parts.into_iter().collect();
+        let room = parts.iter().map(|part| part.len()).sum();
+        Self { parts, room }
+    }
+}
+
+impl<'a> Buffers<'a> {
+    #[inline]
+    pub(crate) fn one(buffer: &'a mut [u8]) -> Self {
+        let room = buffer.len();
+        Self { parts: SmallVec::from_buf_and_len([buffer, &mut []], usize::from(room > 0)), room }
+    }
+
+    #[inline]
     pub(crate) fn room(&self) -> usize {
-        self.parts.iter().map(|part| part.len()).sum()
+        self.room
     }
 
     /// Leaves room for so many bytes at most.
-    pub(crate) fn truncate(&mut self, mut length: usize) {
+    pub(crate) fn truncate(&mut self, length: usize) {
+        let mut left = self.room.min(length);
+        self.room = left;
         for part in &mut self.parts {
-            let n = part.len().min(length);
+            let n = part.len().min(left);
             *part = &mut std::mem::take(part)[..n];
-            length -= n;
+            left -= n;
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::cluster::{self, Cluster};
 use super::descriptors::FIRST;
-use super::threads;
+use super::threads::{self, Guest};
 use super::world::Process;
 use crate::kernel::kernel::RunId;
 use crate::schema::outcome::{Cause, TaskReport};
@@ -75,10 +75,34 @@ pub(crate) fn caller() -> Option<Process> {
 /// The process whose descriptor a call on this thread means.
 #[inline]
 pub(crate) fn caller_of(fd: i32) -> Option<Process> {
-    match threads::process() {
+    match threads::current() {
+        Some(guest) if guest.has_own(fd) => Some(guest.place()),
         _ if fd < FIRST => None,
-        Some(process) if fd < FIRST_OF_RUNTIMES => Some(process),
-        guest => caller_with_runtime(fd, guest),
+        guest => caller_with_runtime(fd, guest.map(Guest::place)),
+    }
+}
+
+/// The same, at which a guest thread may lose its turn.
+#[inline]
+pub(crate) fn process_of(fd: i32) -> Option<Process> {
+    match threads::current() {
+        Some(guest) if guest.has_own(fd) => {
+            guest.preempt();
+            Some(guest.place())
+        }
+        guest => {
+            let process = caller_of(fd)?;
+            guest.into_iter().for_each(Guest::preempt);
+            Some(process)
+        }
+    }
+}
+
+impl Guest {
+    /// Whether a descriptor is one that programs have, and not one of a runtime that tasks are polled in.
+    #[inline]
+    fn has_own(&self, fd: i32) -> bool {
+        (FIRST..FIRST_OF_RUNTIMES).contains(&fd)
     }
 }
 

@@ -65,6 +65,8 @@ pub(crate) fn change_by_futex_alone() -> bool {
 /// What a guest thread and the task that resumes it share.
 pub(crate) struct Guest {
     turns: Turns,
+    /// Its task, once it has one.
+    task: Cell<Option<TaskKey>>,
     routine: Routine,
     argument: *mut c_void,
     place: Process,
@@ -85,11 +87,15 @@ pub(crate) struct Guest {
     interrupted: Cell<Option<bool>>,
     /// It formats a log line.
     is_logging: Cell<bool>,
+    /// Its machine's monotonic time, once it was asked for in this turn: meanwhile none passes.
+    now: Cell<Option<Nanos>>,
     /// The time at which it last read a clock, and how often it has since then; and the same of calls that found nothing.
     clock_reads: Cell<(Nanos, u32)>,
     vain_calls: Cell<(Nanos, u32)>,
     /// What the program named it, or the thread that created it.
     name: Cell<Option<&'static str>>,
+    /// At which call from now on it loses its turn although that does not block; 0 if that is to be drawn.
+    until_preemption: Cell<u64>,
     /// A lock's word is looked at after each of its turns: see [`lock_watch`](super::lock_watch).
     is_watched: bool,
     /// Of its thread-locals. They are not a thread-local themselves, which would register a destructor.
@@ -123,15 +129,24 @@ pub(crate) struct Threads {
     rates: Option<Rates>,
 }
 
-/// How often calls of guests do what Linux may do and seldom does: once in so many calls, 0 for never.
+/// How often calls of guests do what Linux may do and seldom does.
 #[derive(Debug, Clone, Copy)]
 struct Rates {
-    /// The thread loses its turn at a call that does not block.
+    /// The thread loses its turn at a call that does not block: once in so many, 0 for never. Each thread counts its own.
     preemption: u64,
     /// A read or a write of a stream transfers less than it could.
-    short_transfer: u64,
+    short_transfer: Seldom,
     /// A wait at a futex ends without a wake.
-    spurious_wake: u64,
+    spurious_wake: Seldom,
+}
+
+/// Something that happens once in so many calls, at a call that is drawn: so the others need no draw.
+#[derive(Debug, Clone, Copy)]
+struct Seldom {
+    /// 0 for never.
+    once_in: u64,
+    /// At which call from now on; 0 if that is to be drawn.
+    left: u64,
 }
 
 /// What the rates are drawn from.
@@ -250,11 +265,9 @@ pub(crate) fn logging<T>(format: impl FnOnce() -> T) -> T {
     result
 }
 
-/// At some calls, drawn from the seed, the thread loses its turn although nothing blocks it.
-pub(crate) fn preempt(place: Process) {
-    if cluster::with(place.run, |run| run.is_drawn(|rates| rates.preemption)) {
-        yield_turn();
-    }
+/// At some calls, drawn from the seed, a guest thread loses its turn although nothing blocks it.
+pub(crate) fn preempt() {
+    current().into_iter().for_each(Guest::preempt);
 }
 
 /// After so many reads of a clock at one time, or so many calls in vain, a guest thread has spent some, as much as they take on
@@ -264,6 +277,7 @@ const OF_CLOCK_READ: Duration = Duration::from_nanos(25);
 const OF_VAIN_CALL: Duration = Duration::from_nanos(200);
 
 /// A clock is read: on a guest thread that takes a moment, so that a loop comes to the point in time that it waits for.
+#[inline]
 pub(crate) fn clock_is_read() {
     let Some(guest) = current().filter(|guest| !guest.is_logging.get() && !is_internal()) else { return };
     guest.spends(&guest.clock_reads, OF_CLOCK_READ);
@@ -277,26 +291,55 @@ pub(crate) fn called_in_vain() {
 }
 
 impl Guest {
+    #[inline]
+    pub(super) fn preempt(&self) {
+        match self.until_preemption.get() {
+            _ if self.is_logging.get() => {}
+            left @ 2.. => self.until_preemption.set(left - 1),
+            left => self.preempt_or_draw(left),
+        }
+    }
+
+    #[cold]
+    fn preempt_or_draw(&self, mut left: u64) {
+        if left == 0 {
+            left = cluster::with(self.place.run, |run| {
+                let once_in = run.rates().preemption;
+                run.draw_calls(once_in)
+            });
+        }
+        self.until_preemption.set(left - 1);
+        if left == 1 {
+            yield_turn();
+        }
+    }
+
     /// Does something that takes a moment. It waits for all of them when there were many at one time.
+    #[inline]
     fn spends(&self, count: &Cell<(Nanos, u32)>, moment: Duration) {
-        let now = cluster::with(self.place.run, |run| run.kernel.now);
+        let now = self.now();
         let (last, before) = count.get();
         let times = if last == now { before + 1 } else { 1 };
         if times < AT_ONE_TIME {
             return count.set((now, times));
         }
         count.set((now, 0));
+        self.spend_all(moment);
+    }
+
+    #[cold]
+    fn spend_all(&self, moment: Duration) {
         block_on(SimWorld(self.place).clock().sleep(moment * AT_ONE_TIME));
     }
 }
 
 /// Whether a wait at a futex ends without a wake.
 pub(crate) fn wakes_spuriously(place: Process) -> bool {
-    let is_drawn = cluster::with(place.run, |run| run.is_drawn(|rates| rates.spurious_wake));
-    if is_drawn {
+    let happens = cluster::with(place.run, |run| run.happens(|rates| &mut rates.spurious_wake));
+    if happens {
         yield_turn();
     }
-    is_drawn
+    happens
 }
 
 /// Lets other ready tasks go first.
@@ -352,7 +395,11 @@ pub(crate) fn block_until<T>(mut attempt: impl FnMut(&mut Cluster, Waiter) -> Op
     }
 }
 
+/// The task being polled.
 pub(crate) fn current_task() -> TaskKey {
+    if let Some(key) = current().and_then(|guest| guest.task.get()) {
+        return key;
+    }
     let key = cluster::with_current(|run| run.kernel.tasks.current_key()).flatten();
     key.expect("a guest executes while its task is polled")
 }
@@ -371,6 +418,7 @@ pub(crate) fn spawn(
 ) -> io::Result<ThreadName> {
     let guest = Arc::new(Guest {
         turns: Turns::new(BY_FUTEX.load(Ordering::Relaxed)),
+        task: Cell::new(None),
         routine,
         argument,
         place,
@@ -386,9 +434,11 @@ pub(crate) fn spawn(
         mask: Cell::new(current().map_or(0, |parent| parent.mask.get())),
         interrupted: Cell::new(None),
         is_logging: Cell::new(false),
+        now: Cell::default(),
         clock_reads: Cell::default(),
         vain_calls: Cell::default(),
         name: Cell::new(current().and_then(|parent| parent.name.get())),
+        until_preemption: Cell::new(0),
         is_watched: cluster::with(place.run, |run| !run.lock_watches.is_empty()),
         destructors: RefCell::default(),
     });
@@ -420,6 +470,7 @@ pub(crate) fn spawn(
                 run.threads.all.insert((place.machine, thread), entry);
             }
             let key = run.kernel.spawn(place.machine, None, name, Location::caller(), Box::pin(task));
+            guest.task.set(Some(key));
             let alive = Alive { task: key, thread, guest: guest.clone() };
             run.threads.alive.entry(place.machine).or_default().push(alive);
         }
@@ -486,8 +537,21 @@ pub(crate) fn at_thread_exit(destroy: unsafe extern "C" fn(*mut u8), object: *mu
 }
 
 impl Guest {
+    #[inline]
     pub(super) fn place(&self) -> Process {
         self.place
+    }
+
+    /// The monotonic time of its machine, in nanoseconds since the run began.
+    #[inline]
+    pub(crate) fn now(&self) -> Nanos {
+        self.now.get().unwrap_or_else(|| self.ask_for_time())
+    }
+
+    fn ask_for_time(&self) -> Nanos {
+        let now = cluster::with(self.place.run, |run| run.local_now(self.place.machine));
+        self.now.set(Some(now));
+        now
     }
 
     /// Has the thread handle a signal when it executes next.
@@ -511,6 +575,7 @@ impl Guest {
         loop {
             // SAFETY: this is the guest.
             unsafe { self.turns.give_back() };
+            self.now.set(None);
             if self.wants_stack.take() {
                 *self.stack.borrow_mut() = Some(stacks::capture());
             } else if self.is_leaving.take() {
@@ -596,32 +661,54 @@ impl Threads {
 }
 
 impl Cluster {
-    /// Whether something that happens once in so many calls happens now.
-    fn is_drawn(&mut self, rate: impl FnOnce(Rates) -> u64) -> bool {
+    /// Whether something that seldom happens at a call happens at this one.
+    #[inline]
+    fn happens(&mut self, rate: impl Fn(&mut Rates) -> &mut Seldom) -> bool {
         if current().is_some_and(|guest| guest.is_logging.get()) {
             return false;
         }
-        let rates = match self.threads.rates {
-            Some(rates) => rates,
-            None => self.draw_rates(),
-        };
-        match rate(rates) {
-            0 => false,
-            once_in => self.kernel.draw(Stream::Schedule, once_in) == 0,
+        if let Some(rates) = &mut self.threads.rates
+            && let Seldom { left: left @ 2.., .. } = rate(rates)
+        {
+            *left -= 1;
+            return false;
         }
+        self.happens_or_draw(rate)
     }
 
     #[cold]
-    fn draw_rates(&mut self) -> Rates {
-        let mut draw = || ONCE_IN[self.kernel.draw(Stream::Schedule, ONCE_IN.len() as u64) as usize];
-        let rates = Rates { preemption: draw(), short_transfer: draw(), spurious_wake: draw() };
-        self.threads.rates = Some(rates);
-        rates
+    fn happens_or_draw(&mut self, rate: impl Fn(&mut Rates) -> &mut Seldom) -> bool {
+        let left = match *rate(self.rates()) {
+            Seldom { once_in, left: 0 } => self.draw_calls(once_in),
+            Seldom { left, .. } => left,
+        };
+        rate(self.rates()).left = left - 1;
+        left == 1
+    }
+
+    fn rates(&mut self) -> &mut Rates {
+        let kernel = &mut self.kernel;
+        self.threads.rates.get_or_insert_with(|| {
+            let mut draw = || ONCE_IN[kernel.draw(Stream::Schedule, ONCE_IN.len() as u64) as usize];
+            let preemption = draw();
+            let mut seldom = || Seldom { once_in: draw(), left: 0 };
+            Rates { preemption, short_transfer: seldom(), spurious_wake: seldom() }
+        })
+    }
+
+    /// At which call from now on something happens that happens once in so many: the last that may be, where a replay has
+    /// no draw.
+    fn draw_calls(&mut self, once_in: u64) -> u64 {
+        match once_in {
+            0 => u64::MAX,
+            _ => 2 * once_in - 1 - self.kernel.draw(Stream::Schedule, 2 * once_in - 1),
+        }
     }
 
     /// How much of a stream's transfer of `length` bytes is made.
+    #[inline]
     pub(crate) fn transfer_length(&mut self, length: usize) -> usize {
-        match length > 1 && self.is_drawn(|rates| rates.short_transfer) {
+        match length > 1 && self.happens(|rates| &mut rates.short_transfer) {
             true => 1 + self.kernel.draw(Stream::Schedule, length as u64 - 1) as usize,
             false => length,
         }

@@ -12,6 +12,7 @@ mod processes; // a process for each run
 #[cfg(target_arch = "x86_64")]
 mod raw_calls; // system calls past the C library
 mod signals;
+mod sockets; // which calls are of sockets alone
 mod storage_bugs; // a small storage engine with bugs of a known kind
 mod statics; // statics, arguments and environment of each process
 mod waiting; // several threads that wait on one socket

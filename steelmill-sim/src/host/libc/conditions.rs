@@ -165,7 +165,7 @@ macro_rules! signals {
             match guest() {
                 Some(process) => {
                     wake(process, word_of(condition), $wakes);
-                    preempt(process);
+                    preempt();
                     0
                 }
                 // SAFETY: as ours.
@@ -233,7 +233,7 @@ unsafe extern "C" fn pthread_barrier_wait(barrier: *mut pthread_barrier_t) -> c_
         barrier.arrived.store(0, Ordering::SeqCst);
         barrier.round.fetch_add(1, Ordering::SeqCst);
         wake(process, word, usize::MAX);
-        preempt(process);
+        preempt();
         return libc::PTHREAD_BARRIER_SERIAL_THREAD;
     }
     while barrier.round.load(Ordering::SeqCst) == round {

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use libc::{iovec, size_t, ssize_t};
 use smallvec::SmallVec;
 
-use super::{answer, caller, file_locks, interfaces, process_of, transfers, when_ready};
+use super::{answer, caller, file_locks, interfaces, process_of, sockets, transfers, when_ready};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Buffers, Direction, Errno, FileId, Object, Read};
 use crate::machine::real::real;
@@ -24,7 +24,19 @@ pub(super) unsafe fn buffers<'a>(vectors: *const iovec, count: usize) -> Buffers
         (vector.iov_len > 0)
             .then(|| std::slice::from_raw_parts_mut(vector.iov_base.cast::<u8>(), vector.iov_len))
     };
-    Buffers { parts: (0..count).filter_map(part).collect() }
+    (0..count).filter_map(part).collect()
+}
+
+/// The buffer of a call.
+///
+/// # Safety
+/// `buffer` is valid for writes of `length`, or that is 0.
+pub(super) unsafe fn buffer<'a>(buffer: *mut c_void, length: size_t) -> Buffers<'a> {
+    Buffers::one(match length {
+        0 => &mut [],
+        // SAFETY: as the caller says.
+        _ => unsafe { std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length) },
+    })
 }
 
 /// What a write takes its bytes from: one part after the other.
@@ -44,18 +56,34 @@ pub(super) unsafe fn parts<'a>(vectors: *const iovec, count: usize) -> Parts<'a>
     (0..count).filter_map(part).collect()
 }
 
-/// Reads as soon as there is something.
+/// What a call writes.
+///
+/// # Safety
+/// `bytes` is valid for reads of `length`, or that is 0.
+pub(super) unsafe fn part<'a>(bytes: *const c_void, length: size_t) -> Parts<'a> {
+    let bytes = match length {
+        0 => &[],
+        // SAFETY: as the caller says.
+        _ => unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), length) },
+    };
+    let count = usize::from(length > 0);
+    Parts::from_buf_and_len([IoSlice::new(bytes), IoSlice::new(&[])], count)
+}
+
+/// Reads as soon as there is something. With flags it is recv(2), of sockets alone.
 pub(super) fn receive(
     process: Process,
     fd: c_int,
     mut buffers: Buffers<'_>,
-    flags: c_int,
+    flags: Option<c_int>,
 ) -> Result<Read, Errno> {
+    let (of_socket, flags) = (flags.is_some(), flags.unwrap_or(0));
     let is_peek = flags & libc::MSG_PEEK != 0;
     let may_be_short = !is_peek && flags & libc::MSG_WAITALL == 0;
     let (mut is_first, mut is_short) = (true, false);
+    let mut read = Read::of(0);
     when_ready(process, fd, Direction::Read, flags & libc::MSG_DONTWAIT != 0, |run, id| {
-        if std::mem::take(&mut is_first) && may_be_short && is_stream(run, id) {
+        if std::mem::take(&mut is_first) && is_stream(run, id, of_socket)? && may_be_short {
             let room = buffers.room();
             let length = run.transfer_length(room);
             is_short = length < room;
@@ -63,41 +91,51 @@ pub(super) fn receive(
                 buffers.truncate(length);
             }
         }
-        let read = run.read_file(id, &mut buffers, is_peek)?;
-        if is_short && read.is_some() {
+        let Some(done) = run.read_file(id, &mut buffers, is_peek)? else { return Ok(None) };
+        read = done;
+        if is_short {
             run.report_again(process, fd);
         }
-        Ok(read)
-    })
+        Ok(Some(()))
+    })?;
+    Ok(read)
 }
 
-/// Whether a file is a stream of bytes, of which any part may be transferred.
-fn is_stream(run: &mut Cluster, id: FileId) -> bool {
+/// Whether a file is a stream of bytes, of which any part may be transferred; ENOTSOCK where it has to be a socket.
+#[inline]
+fn is_stream(run: &mut Cluster, id: FileId, of_socket: bool) -> Result<bool, Errno> {
     match &run.descriptors.get(id).object {
+        Object::Socket(socket) if socket.connection().is_some() => Ok(true),
         Object::Socket(socket) => {
             let socket = *socket;
-            run.is_stream_socket(socket)
+            Ok(run.is_stream_socket(socket))
         }
-        Object::Pair(_) => true,
-        _ => false,
+        Object::Netlink(_) => Ok(false),
+        _ if of_socket => Err(libc::ENOTSOCK),
+        object => Ok(matches!(object, Object::Pair(_))),
     }
 }
 
-/// Writes as soon as there is room. A blocking write of a stream goes on until all is written (write(2) on a socket).
+/// Writes as soon as there is room. A blocking write of a stream goes on until all is written (write(2) on a socket). With flags
+/// it is send(2), of sockets alone.
 pub(super) fn send(
     process: Process,
     fd: c_int,
     mut parts: &mut [IoSlice<'_>],
-    flags: c_int,
+    flags: Option<c_int>,
 ) -> Result<usize, Errno> {
+    let (of_socket, flags) = (flags.is_some(), flags.unwrap_or(0));
     let is_nonblocking = flags & libc::MSG_DONTWAIT != 0;
     let mut written = 0;
     loop {
         let whole: usize = parts.iter().map(|part| part.len()).sum();
         let (mut is_first, mut length, mut is_blocking) = (true, whole, false);
         let sent = when_ready(process, fd, Direction::Write, is_nonblocking, |run, id| {
-            if std::mem::take(&mut is_first) && is_stream(run, id) {
-                length = run.transfer_length(whole);
+            if std::mem::take(&mut is_first) {
+                match is_stream(run, id, of_socket)? {
+                    true => length = run.transfer_length(whole),
+                    false => sockets::bind_before_sending(run, id)?,
+                }
             }
             let sent = match length < whole {
                 true => run.write_file(id, &first_bytes(parts, length))?,
@@ -110,10 +148,11 @@ pub(super) fn send(
             Ok(sent)
         });
         match sent {
+            Ok(n) if n == whole => return Ok(written + n),
             Ok(n) => {
                 written += n;
                 IoSlice::advance_slices(&mut parts, n);
-                if parts.is_empty() || n == 0 || !is_blocking || is_nonblocking {
+                if n == 0 || !is_blocking || is_nonblocking {
                     return Ok(written);
                 }
             }
@@ -125,7 +164,7 @@ pub(super) fn send(
 
 /// write(2), and a sync where the file was opened for that (O_SYNC).
 fn write_and_sync(process: Process, fd: c_int, parts: &mut [IoSlice<'_>]) -> Result<ssize_t, Errno> {
-    let written = send(process, fd, parts, 0)?;
+    let written = send(process, fd, parts, None)?;
     let sync = cluster::with(process.run, |run| {
         let (id, _) = run.descriptors.file(process, fd).ok()?;
         run.sync_of_write(id)
@@ -152,11 +191,10 @@ fn first_bytes<'a>(parts: &'a [IoSlice<'_>], mut length: usize) -> Parts<'a> {
 /// As read(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssize_t {
-    let vector = iovec { iov_base: buffer, iov_len: length };
     match process_of(fd) {
         // SAFETY: as ours.
         Some(process) => answer(
-            receive(process, fd, unsafe { buffers(&raw const vector, 1) }, 0)
+            receive(process, fd, unsafe { self::buffer(buffer, length) }, None)
                 .map(|read| read.bytes as ssize_t),
         ),
         // SAFETY: as ours.
@@ -168,10 +206,9 @@ unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssi
 /// As write(2).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, length: size_t) -> ssize_t {
-    let vector = iovec { iov_base: buffer.cast_mut(), iov_len: length };
     match process_of(fd) {
         // SAFETY: as ours.
-        Some(process) => answer(write_and_sync(process, fd, &mut unsafe { parts(&raw const vector, 1) })),
+        Some(process) => answer(write_and_sync(process, fd, &mut unsafe { part(buffer, length) })),
         None if is_orphan(fd) => length as ssize_t,
         // SAFETY: as ours.
         None => unsafe { real!("write", fn(c_int, *const c_void, size_t) -> ssize_t)(fd, buffer, length) },
@@ -186,7 +223,7 @@ unsafe extern "C" fn readv(fd: c_int, vectors: *const iovec, count: c_int) -> ss
         // SAFETY: as ours.
         Some(process) => {
             answer(transfers::read_parts(unsafe { buffers(vectors, count.max(0) as usize) }, |buffers| {
-                receive(process, fd, buffers, 0).map(|read| read.bytes as ssize_t)
+                receive(process, fd, buffers, None).map(|read| read.bytes as ssize_t)
             }))
         }
         // SAFETY: as ours.

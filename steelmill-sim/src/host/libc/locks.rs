@@ -75,7 +75,7 @@ fn acquire_unless_interrupted(
     deadline: Option<&Deadline>,
     attempt: impl Fn() -> c_int,
 ) -> c_int {
-    preempt(process);
+    preempt();
     loop {
         match attempt() {
             libc::EBUSY => {}
@@ -94,7 +94,7 @@ fn release(process: Process, word: *const AtomicU32, wakes: usize, unlock: impl 
     let result = unlock();
     if result == 0 {
         wake(process, word, wakes);
-        preempt(process);
+        preempt();
     }
     result
 }

@@ -41,7 +41,6 @@ mod unwinding; // panics that a program hears of itself
 
 use std::ffi::c_int;
 use std::future::{Future as _, poll_fn};
-use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -51,20 +50,9 @@ use steelmill_core::World as _;
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Direction, Errno, FileId};
-use crate::machine::runtimes::{caller, caller_of, may_block};
-use crate::machine::threads::{
-    block_on_interruptible, called_in_vain, current_task, preempt, process as guest,
-};
+use crate::machine::runtimes::{caller, may_block, process_of};
+use crate::machine::threads::{block_on_interruptible, called_in_vain, current_task, process as guest};
 use crate::machine::world::{Process, SimWorld};
-
-/// The process in whose name a call is made on a descriptor; `None` if it means one of the real process.
-fn process_of(fd: c_int) -> Option<Process> {
-    let process = caller_of(fd)?;
-    if is_guest() {
-        preempt(process);
-    }
-    Some(process)
-}
 
 /// Whether this thread is a guest.
 fn is_guest() -> bool {
@@ -93,25 +81,24 @@ fn when_ready<T>(
     is_nonblocking: bool,
     mut attempt: impl FnMut(&mut Cluster, FileId) -> Result<Option<T>, Errno>,
 ) -> Result<T, Errno> {
-    let timeout = cluster::with(process.run, |run| {
+    let attempted = cluster::with(process.run, |run| {
         let (id, file) = run.descriptors.file(process, fd)?;
-        let (is_nonblocking, timeout) =
-            (is_nonblocking || file.is_nonblocking, file.timeouts[direction as usize]);
-        Ok::<_, Errno>(match attempt(run, id)? {
-            Some(done) => ControlFlow::Break(Ok(done)),
-            None if is_nonblocking => ControlFlow::Break(Err(libc::EAGAIN)),
-            None => ControlFlow::Continue(timeout),
-        })
-    })?;
-    match timeout {
-        ControlFlow::Break(done) => {
-            if matches!(done, Err(libc::EAGAIN)) {
+        let is_nonblocking = is_nonblocking || file.is_nonblocking;
+        match attempt(run, id)? {
+            None if is_nonblocking => Err(libc::EAGAIN),
+            done => Ok(done),
+        }
+    });
+    match attempted {
+        Ok(Some(done)) => Ok(done),
+        Ok(None) if may_block() => await_ready(process, fd, direction, attempt),
+        Ok(None) => Err(libc::EAGAIN),
+        Err(code) => {
+            if code == libc::EAGAIN {
                 called_in_vain();
             }
-            done
+            Err(code)
         }
-        ControlFlow::Continue(_) if !may_block() => Err(libc::EAGAIN),
-        ControlFlow::Continue(timeout) => await_ready(process, fd, direction, timeout, attempt),
     }
 }
 
@@ -120,10 +107,13 @@ fn await_ready<T>(
     process: Process,
     fd: c_int,
     direction: Direction,
-    timeout: Option<Duration>,
     mut attempt: impl FnMut(&mut Cluster, FileId) -> Result<Option<T>, Errno>,
 ) -> Result<T, Errno> {
     let task = current_task();
+    let timeout = cluster::with(process.run, |run| {
+        let (_, file) = run.descriptors.file(process, fd)?;
+        Ok::<_, Errno>(file.timeouts[direction as usize])
+    })?;
     let mut sleep = timeout.map(|timeout| SimWorld(process).clock().sleep(timeout));
     // signal(7): a call on a socket with a timeout never goes on after a handler.
     let done = block_on_interruptible(

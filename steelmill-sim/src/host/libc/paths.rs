@@ -80,7 +80,7 @@ impl At<'_> {
         });
         // Not where a backtrace is symbolized: that reads files once in the whole process, which may be in another run.
         if matches!(found, Found::Nothing) && is_guest() {
-            preempt(process);
+            preempt();
         }
         found
     }

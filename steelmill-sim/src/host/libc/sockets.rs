@@ -8,9 +8,9 @@ use libc::{mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timeval};
 
 use super::files::{buffers, open_both, parts, receive, send as send_parts};
 use super::time::timeval_of;
-use super::{address, answer, caller, control, netlink, process_of, when_ready};
+use super::{address, answer, caller, control, files, netlink, process_of, when_ready};
 use crate::machine::cluster::{self, Cluster};
-use crate::machine::descriptors::{Direction, Errno, Object, Sender};
+use crate::machine::descriptors::{Direction, Errno, FileId, Object, Sender};
 use crate::machine::net::options::Protocol;
 use crate::machine::net::{Interface, Name, Socket};
 use crate::machine::real::real;
@@ -23,17 +23,31 @@ fn with_socket<R>(
     look: impl FnOnce(&mut Cluster, &mut Socket) -> Result<R, Errno>,
 ) -> Result<R, Errno> {
     cluster::with(process.run, |run| {
-        let (id, file) = run.descriptors.file(process, fd)?;
-        let Object::Socket(socket) = &file.object else { return Err(libc::ENOTSOCK) };
-        let before = *socket;
-        let mut socket = before;
-        let result = look(run, &mut socket);
-        run.descriptors.get(id).object = Object::Socket(socket);
-        if !socket.is_as(&before) {
-            run.watch_anew(id);
-        }
-        result
+        let (id, _) = run.descriptors.file(process, fd)?;
+        change(run, id, look).unwrap_or(Err(libc::ENOTSOCK))
     })
+}
+
+/// Changes the socket that a file is; `None` if it is none.
+fn change<R>(
+    run: &mut Cluster,
+    id: FileId,
+    look: impl FnOnce(&mut Cluster, &mut Socket) -> Result<R, Errno>,
+) -> Option<Result<R, Errno>> {
+    let Object::Socket(socket) = &run.descriptors.get(id).object else { return None };
+    let before = *socket;
+    let mut socket = before;
+    let result = look(run, &mut socket);
+    run.descriptors.get(id).object = Object::Socket(socket);
+    if !socket.is_as(&before) {
+        run.watch_anew(id);
+    }
+    Some(result)
+}
+
+/// A socket that sends datagrams gets a port if it has none.
+pub(super) fn bind_before_sending(run: &mut Cluster, id: FileId) -> Result<(), Errno> {
+    change(run, id, Cluster::bind_before_sending).unwrap_or(Ok(()))
 }
 
 /// # Safety
@@ -306,9 +320,8 @@ unsafe extern "C" fn recvfrom(
             )
         };
     };
-    let vector = libc::iovec { iov_base: buffer, iov_len: length };
     // SAFETY: as ours.
-    let read = receive(process, fd, unsafe { buffers(&raw const vector, 1) }, flags);
+    let read = receive(process, fd, unsafe { files::buffer(buffer, length) }, Some(flags));
     answer(read.map(|read| {
         match read.from {
             // SAFETY: as ours.
@@ -333,7 +346,7 @@ unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> s
     let message = unsafe { &mut *message };
     // SAFETY: recvmsg(2): it has so many vectors.
     let buffers = unsafe { buffers(message.msg_iov, message.msg_iovlen) };
-    answer(receive(process, fd, buffers, flags).map(|read| {
+    answer(receive(process, fd, buffers, Some(flags)).map(|read| {
         let destination = cluster::with(process.run, |run| destination(run, process, fd, read.from.as_ref()));
         message.msg_flags = if read.whole > read.bytes { libc::MSG_TRUNC } else { 0 };
         match read.from {
@@ -419,17 +432,12 @@ fn send_to(
     to: Option<Name>,
     has_credentials: bool,
 ) -> Result<usize, Errno> {
-    // Nothing is to be found out before: TCP takes no address, and has its port.
-    let is_plain = cluster::with(process.run, |run| {
-        let (_, file) = run.descriptors.file(process, fd)?;
-        Ok::<_, Errno>(match &file.object {
-            Object::Socket(socket) => socket.protocol == Protocol::Tcp && !has_credentials,
-            Object::Netlink(_) => true, // there is only the kernel to send to
-            _ => false,
-        })
-    })?;
-    if is_plain {
-        return send_parts(process, fd, parts, flags);
+    if to.is_none() && !has_credentials {
+        return send_parts(process, fd, parts, Some(flags));
+    }
+    // There is only the kernel to send to by netlink(7).
+    if netlink::is_netlink(process, fd) {
+        return send_parts(process, fd, parts, Some(flags));
     }
     let to = with_socket(process, fd, |run, socket| {
         run.bind_before_sending(socket)?;
@@ -437,7 +445,7 @@ fn send_to(
     })?;
     let to = to.flatten();
     if to.is_none() && !has_credentials {
-        return send_parts(process, fd, parts, flags);
+        return send_parts(process, fd, parts, Some(flags));
     }
     when_ready(process, fd, Direction::Write, flags & libc::MSG_DONTWAIT != 0, |run, id| {
         let Object::Socket(socket) = &run.descriptors.get(id).object else { return Err(libc::ENOTSOCK) };
@@ -468,11 +476,10 @@ unsafe extern "C" fn sendto(
             )
         };
     };
-    let vector = libc::iovec { iov_base: buffer.cast_mut(), iov_len: length };
     // SAFETY: as ours.
     let to = (!to.is_null()).then(|| unsafe { address::decode(to, to_length) }).transpose();
     // SAFETY: as ours.
-    let mut parts = unsafe { parts(&raw const vector, 1) };
+    let mut parts = unsafe { files::part(buffer, length) };
     answer(to.and_then(|to| send_to(process, fd, &mut parts, flags, to, false)).map(|n| n as ssize_t))
 }
 

@@ -7,9 +7,9 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::IoSlice;
 
-use libc::{FILE, iovec, off64_t, size_t, ssize_t};
+use libc::{FILE, off64_t, size_t, ssize_t};
 
-use super::files::{buffers, receive, send};
+use super::files::{self, receive, send};
 use super::paths::{confined, refused};
 use super::{caller, set_errno, transfers};
 use crate::machine::cluster;
@@ -59,11 +59,10 @@ fn answer<T: From<i8>>(
 /// # Safety
 /// As fopencookie(3): of a cookie of ours, with so much room.
 unsafe extern "C" fn read(cookie: *mut c_void, buffer: *mut c_char, length: size_t) -> ssize_t {
-    let vector = iovec { iov_base: buffer.cast(), iov_len: length };
     // SAFETY: as ours.
-    let (cookie, buffers) = unsafe { (&*cookie.cast::<Cookie>(), buffers(&raw const vector, 1)) };
+    let (cookie, buffer) = unsafe { (&*cookie.cast::<Cookie>(), files::buffer(buffer.cast(), length)) };
     answer(cookie, Err(libc::EIO), |cookie| {
-        receive(cookie.process, cookie.fd, buffers, 0).map(|read| read.bytes as ssize_t)
+        receive(cookie.process, cookie.fd, buffer, None).map(|read| read.bytes as ssize_t)
     })
 }
 
@@ -74,7 +73,7 @@ unsafe extern "C" fn write(cookie: *mut c_void, bytes: *const c_char, length: si
     let (cookie, bytes) =
         unsafe { (&*cookie.cast::<Cookie>(), std::slice::from_raw_parts(bytes.cast::<u8>(), length)) };
     let written = answer(cookie, Ok(length as ssize_t), |Cookie { process, fd, .. }| {
-        let written = send(*process, *fd, &mut [IoSlice::new(bytes)], 0)?;
+        let written = send(*process, *fd, &mut [IoSlice::new(bytes)], None)?;
         cluster::with(process.run, |run| {
             let (id, _) = run.descriptors.file(*process, *fd)?;
             // It takes no time, as nobody else may have the turn.

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_uint, c_void};
 
 use libc::{iovec, off64_t, size_t, ssize_t};
 
-use super::files::{buffers, parts, receive, send};
+use super::files::{self, buffers, parts, receive, send};
 use super::paths::confined;
 use super::{answer, process_of, set_errno};
 use crate::machine::cluster::{self, Cluster};
@@ -123,23 +123,21 @@ pub(super) fn read_parts(
 /// preadv2(2) and pwritev2(2) with an offset of -1 go on from where the last ended.
 fn read_from(process: Process, fd: c_int, buffers: Buffers<'_>, offset: off64_t) -> Result<ssize_t, Errno> {
     match offset {
-        -1 => receive(process, fd, buffers, 0).map(|read| read.bytes as ssize_t),
+        -1 => receive(process, fd, buffers, None).map(|read| read.bytes as ssize_t),
         offset => read_at(process, fd, buffers, offset),
     }
 }
 
 calls! {
     "pread64" pread64, "pread" pread(fd: c_int, buffer: *mut c_void, length: size_t, offset: off64_t) -> ssize_t, process, {
-        let vector = iovec { iov_base: buffer, iov_len: length };
         // SAFETY: pread(2): it is valid for writes.
-        let buffers = unsafe { buffers(&raw const vector, 1) };
-        read_at(process, fd, buffers, offset)
+        let buffer = unsafe { files::buffer(buffer, length) };
+        read_at(process, fd, buffer, offset)
     };
     "pwrite64" pwrite64, "pwrite" pwrite(fd: c_int, buffer: *const c_void, length: size_t, offset: off64_t) -> ssize_t, process, {
-        let vector = iovec { iov_base: buffer.cast_mut(), iov_len: length };
         // SAFETY: pwrite(2): it is valid for reads.
-        let parts = unsafe { parts(&raw const vector, 1) };
-        write_at(process, fd, &parts, offset)
+        let part = unsafe { files::part(buffer, length) };
+        write_at(process, fd, &part, offset)
     };
     "preadv64" preadv64, "preadv" preadv(fd: c_int, vectors: *const iovec, count: c_int, offset: off64_t) -> ssize_t, process,
         // SAFETY: preadv(2): so many, each valid for writes.
@@ -154,7 +152,7 @@ calls! {
         // SAFETY: pwritev2(2): so many, each valid for reads.
         let mut parts = unsafe { parts(vectors, count.max(0) as usize) };
         match offset {
-            -1 => send(process, fd, &mut parts, 0).map(|n| n as ssize_t),
+            -1 => send(process, fd, &mut parts, None).map(|n| n as ssize_t),
             offset => write_at(process, fd, &parts, offset),
         }
     };
@@ -369,15 +367,15 @@ fn copy_piece(
     (to, to_at): (c_int, Option<off64_t>),
     bytes: &mut [u8],
 ) -> Result<ssize_t, Errno> {
-    let room = Buffers { parts: smallvec::SmallVec::from_iter([&mut *bytes]) };
+    let room = Buffers::one(&mut *bytes);
     let n = match at {
-        None => receive(process, from, room, 0)?.bytes,
+        None => receive(process, from, room, None)?.bytes,
         Some(at) => read_at(process, from, room, at)? as usize,
     };
     let mut part = [std::io::IoSlice::new(&bytes[..n])];
     let written = match to_at {
         _ if n == 0 => return Ok(0),
-        None => send(process, to, &mut part, 0)? as ssize_t,
+        None => send(process, to, &mut part, None)? as ssize_t,
         Some(at) => write_at(process, to, &part, at)?,
     };
     // What has a place of its own was read as a whole.

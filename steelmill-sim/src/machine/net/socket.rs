@@ -180,6 +180,15 @@ impl Socket {
         self.protocol == Protocol::Udp
     }
 
+    /// The connection, of a TCP socket that has one.
+    #[inline]
+    pub(crate) fn connection(&self) -> Option<(ConnectionId, Side)> {
+        match self.kind {
+            Kind::Stream(id, side) => Some((id, side)),
+            _ => None,
+        }
+    }
+
     /// The error of a connection that it had, once: a read or a write of what has none now is told first.
     pub(crate) fn take_idle_error(&mut self) -> Option<Errno> {
         match self.kind {

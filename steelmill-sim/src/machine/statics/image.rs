@@ -101,7 +101,7 @@ const NAMELESS: usize = 16;
 const LINE: usize = 64;
 
 /// What is not longer than this is copied along with changes on both sides of it: that takes less time than to look at it.
-const GAP: usize = 256;
+const GAP: usize = 1024;
 
 // SAFETY: it is plain data.
 unsafe impl Sync for Image {}
@@ -304,13 +304,17 @@ impl Image {
 }
 
 impl Piece {
+    fn pointer(self) -> *mut u8 {
+        std::ptr::with_exposed_provenance_mut(self.address)
+    }
+
     /// What is in place.
     ///
     /// # Safety
     /// The piece is of an image, and nobody writes it as long as the slice is used.
     unsafe fn in_place<'a>(self) -> &'a [u8] {
         // SAFETY: it is mapped, and as the caller says.
-        unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(self.address), self.length) }
+        unsafe { std::slice::from_raw_parts(self.pointer(), self.length) }
     }
 
     fn of(self, bytes: &[u8]) -> &[u8] {
@@ -351,17 +355,16 @@ impl Swap {
         compiler_fence(Ordering::SeqCst);
         let pristine = &self.image.pristine;
         // SAFETY: no other thread writes them: the run has the real process for itself.
-        let has_changed = |piece: Piece| unsafe { piece.in_place() } != piece.of(pristine);
-        if self.unchanged.iter().any(|piece| has_changed(*piece)) {
-            self.divide(has_changed);
-        }
+        self.take_changes(|piece| unsafe { piece.in_place() } != piece.of(pristine));
     }
 
     /// Copies those in place, after what was changed in them was noted.
     pub(super) fn save(&self, contents: &mut Contents) {
+        let bytes = contents.bytes.as_mut_ptr();
         for piece in &self.changed {
-            // SAFETY: no other thread writes them: the run has the real process for itself.
-            contents.bytes[piece.at..piece.at + piece.length].copy_from_slice(unsafe { piece.in_place() });
+            // SAFETY: no other thread writes them: the run has the real process for itself. All contents are as long as the
+            // image, of which the pieces are parts.
+            unsafe { bytes.add(piece.at).copy_from_nonoverlapping(piece.pointer(), piece.length) };
         }
         // SAFETY: it is the C library's, and read as it does.
         contents.environment = unsafe { environ };
@@ -372,19 +375,24 @@ impl Swap {
         if std::mem::take(&mut contents.is_fresh) {
             // A process that starts has arguments.
             let (bytes, pristine) = (&contents.bytes, &self.image.pristine);
-            self.divide(|piece| piece.of(bytes) != piece.of(pristine));
+            self.take_changes(|piece| piece.of(bytes) != piece.of(pristine));
         }
+        let bytes = contents.bytes.as_ptr();
         for piece in &self.changed {
             // SAFETY: as in `save`. What borrows from statics there belongs to threads that do not execute until theirs are in
             // place again.
-            unsafe {
-                let to: *mut u8 = std::ptr::with_exposed_provenance_mut(piece.address);
-                to.copy_from_nonoverlapping(piece.of(&contents.bytes).as_ptr(), piece.length);
-            }
+            unsafe { piece.pointer().copy_from_nonoverlapping(bytes.add(piece.at), piece.length) };
         }
         compiler_fence(Ordering::SeqCst);
         // SAFETY: as in `save`.
         unsafe { environ = contents.environment };
+    }
+
+    /// Takes what has changed out of what has not.
+    fn take_changes(&mut self, has_changed: impl Fn(Piece) -> bool) {
+        if self.unchanged.iter().any(|piece| has_changed(*piece)) {
+            self.divide(has_changed);
+        }
     }
 
     /// Takes those lines that have changed out of what has not.

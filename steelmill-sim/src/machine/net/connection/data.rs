@@ -81,7 +81,8 @@ impl Cluster {
         }
         let end = connection.end(side);
         end.take_error()?;
-        Ok((end.state != State::Established).then_some(0))
+        // A connection that is being made has nothing yet.
+        Ok((!matches!(end.state, State::Established | State::SynSent)).then_some(0))
     }
 
     /// Writes as much of `parts` as the window permits; `None` when a write would block.
@@ -99,9 +100,12 @@ impl Cluster {
         let (from, to) = connection.way(side);
         let end = connection.end(side);
         end.take_error()?;
-        let is_open = end.state == State::Established;
+        let state = end.state;
         let pipe = connection.out(side);
-        if !is_open || pipe.is_write_shut() {
+        if state == State::SynSent {
+            return Ok(None);
+        }
+        if state != State::Established || pipe.is_write_shut() {
             return Err(address::os_error(libc::EPIPE));
         }
         let wanted: usize = parts.iter().map(|part| part.len()).sum();

@@ -21,7 +21,6 @@ impl Cluster {
     }
 
     /// As poll(2) and Linux's tcp_poll() say it.
-    #[inline]
     pub(crate) fn socket_readiness(&mut self, socket: Socket) -> u32 {
         let ready = match socket.kind {
             Kind::Fresh if socket.is_udp() => Self::datagram_readiness(&socket) | libc::EPOLLOUT,
@@ -40,7 +39,7 @@ impl Cluster {
                 }
                 Err(_) => libc::EPOLLERR,
             },
-            Kind::Stream(id, side) => self.stream_readiness(id, side),
+            Kind::Stream(id, side) => return self.stream_readiness(id, side),
             Kind::Unix(id) => self.unix_readiness(id),
         };
         ready as u32
@@ -52,37 +51,33 @@ impl Cluster {
         ended | if socket.is_read_shut && socket.is_write_shut { libc::EPOLLHUP } else { 0 }
     }
 
-    fn stream_readiness(&mut self, id: ConnectionId, side: Side) -> i32 {
+    #[inline]
+    pub(crate) fn stream_readiness(&mut self, id: ConnectionId, side: Side) -> u32 {
+        let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
-            return libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLHUP | libc::EPOLLRDHUP;
+            return (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLHUP | libc::EPOLLRDHUP) as u32;
         };
-        if connection.end(side).state == State::SynSent {
+        let end = connection.end(side);
+        if end.state == State::SynSent {
             return 0;
         }
-        let is_readable = connection.is_readable(side);
-        let is_ended = connection.into(side).has_fin_arrived() || connection.end(side).is_read_shut;
-        let is_finished = connection.out(side).is_write_shut();
-        let end = connection.end(side);
-        let (has_error, is_open) = (end.error.is_some(), end.state == State::Established);
-        let mut ready = 0;
-        for (holds, event) in [
-            (is_readable, libc::EPOLLIN),
-            (is_ended || !is_open, libc::EPOLLRDHUP),
-            (is_ended && is_finished || !is_open, libc::EPOLLHUP),
-            (has_error, libc::EPOLLERR),
-        ] {
-            if holds {
-                ready |= event;
-            }
-        }
-        if self.tcp_is_writable(id, side) {
-            ready |= libc::EPOLLOUT;
-        }
-        ready
+        let (has_error, is_open, is_shut) =
+            (end.error.is_some(), end.state == State::Established, end.is_read_shut);
+        let pipe = connection.into(side);
+        let (has_bytes, is_ended) = (pipe.readable() > 0, pipe.has_fin_arrived() || is_shut);
+        let out = connection.out(side);
+        let is_finished = out.is_write_shut();
+        let has_room = out.usable_window(now) > 0;
+        let when = |holds: bool, event: i32| if holds { event } else { 0 };
+        let ready = when(has_bytes || is_ended || !is_open, libc::EPOLLIN)
+            | when(is_ended || !is_open, libc::EPOLLRDHUP)
+            | when(is_ended && is_finished || !is_open, libc::EPOLLHUP)
+            | when(has_error, libc::EPOLLERR)
+            | when(is_finished || !is_open || has_room || self.tcp_is_writable(id, side), libc::EPOLLOUT);
+        ready as u32
     }
 
     /// Has a waiter woken when the readiness of a socket may have changed.
-    #[inline]
     pub(crate) fn await_socket(&mut self, socket: Socket, waiter: &dyn Fn() -> Waiter) {
         let unneeded = match socket.kind {
             Kind::Fresh => [None, None],
@@ -93,12 +88,18 @@ impl Cluster {
             Kind::Udp(id) => {
                 [self.net.udp.get(id).ok().and_then(|socket| socket.waiters.add(waiter())), None]
             }
-            Kind::Stream(id, side) => match self.net.tcp.get(id).map(|connection| connection.end(side)) {
-                Some(End { readers, writers, .. }) => [readers.add(waiter()), writers.add(waiter())],
-                None => [None, None],
-            },
+            Kind::Stream(id, side) => return self.await_stream(id, side, waiter),
         };
         unneeded.into_iter().for_each(|waiter| self.kernel.discard(waiter));
+    }
+
+    #[inline]
+    pub(crate) fn await_stream(&mut self, id: ConnectionId, side: Side, waiter: impl Fn() -> Waiter) {
+        let Some(connection) = self.net.tcp.get(id) else { return };
+        let End { readers, writers, .. } = connection.end(side);
+        let (reader, writer) = (readers.add(waiter()), writers.add(waiter()));
+        self.kernel.discard(reader);
+        self.kernel.discard(writer);
     }
 
     pub(crate) fn note_socket_wait(&mut self, socket: Socket, direction: Direction) {

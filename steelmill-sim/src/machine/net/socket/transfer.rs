@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use super::{Kind, Name, NameFamily, Socket, SocketAddress, V4_LENGTH, errno};
 use crate::machine::cluster::Cluster;
 use crate::machine::descriptors::{Buffers, Errno, Read, Sender};
-use crate::machine::net::connection::State;
+use crate::machine::net::connection::{ConnectionId, Side};
 use crate::machine::net::options::Protocol;
 use crate::machine::net::unix::UnixName;
 
@@ -25,7 +25,30 @@ impl Cluster {
         }
     }
 
+    /// Reads from a TCP socket that has a connection.
     #[inline]
+    pub(crate) fn read_stream(
+        &mut self,
+        id: ConnectionId,
+        side: Side,
+        buffers: &mut Buffers<'_>,
+        peek: bool,
+    ) -> Result<Option<Read>, Errno> {
+        let limit = buffers.room();
+        let read = self.tcp_read(id, side, limit, !peek, |first, second| {
+            buffers.put(0, first);
+            if !second.is_empty() {
+                buffers.put(first.len(), second);
+            }
+        });
+        match read.map_err(errno)? {
+            None if self.net.tcp.get(id).is_some_and(|one| one.end(side).is_read_shut) => {
+                Ok(Some(Read::of(0)))
+            }
+            read => Ok(read.map(Read::of)),
+        }
+    }
+
     pub(crate) fn read_socket(
         &mut self,
         socket: Socket,
@@ -33,23 +56,7 @@ impl Cluster {
         peek: bool,
     ) -> Result<Option<Read>, Errno> {
         match socket.kind {
-            Kind::Stream(id, side) => {
-                if self.net.tcp.get(id).is_some_and(|connection| connection.end(side).state == State::SynSent)
-                {
-                    return Ok(None);
-                }
-                let limit = buffers.room();
-                let read = self.tcp_read(id, side, limit, !peek, |first, second| {
-                    buffers.put(0, first);
-                    buffers.put(first.len(), second);
-                });
-                match read.map_err(errno)? {
-                    None if self.net.tcp.get(id).is_some_and(|one| one.end(side).is_read_shut) => {
-                        Ok(Some(Read::of(0)))
-                    }
-                    read => Ok(read.map(Read::of)),
-                }
-            }
+            Kind::Stream(id, side) => self.read_stream(id, side, buffers, peek),
             Kind::Udp(id) => {
                 let whole = self.net.udp.get(id).map_err(errno)?.next_length();
                 // Nearly always there is one buffer.
@@ -147,7 +154,17 @@ impl Cluster {
         }
     }
 
+    /// Writes to a TCP socket that has a connection.
     #[inline]
+    pub(crate) fn write_stream(
+        &mut self,
+        id: ConnectionId,
+        side: Side,
+        parts: &[IoSlice<'_>],
+    ) -> Result<Option<usize>, Errno> {
+        self.tcp_write(id, side, parts).map_err(errno)
+    }
+
     pub(crate) fn write_socket(
         &mut self,
         socket: Socket,
@@ -161,13 +178,7 @@ impl Cluster {
         };
         match socket.kind {
             Kind::Unix(id) => self.unix_send(id, parts, unix, false),
-            Kind::Stream(id, side) => {
-                if self.net.tcp.get(id).is_some_and(|connection| connection.end(side).state == State::SynSent)
-                {
-                    return Ok(None);
-                }
-                self.tcp_write(id, side, parts).map_err(errno)
-            }
+            Kind::Stream(id, side) => self.write_stream(id, side, parts),
             Kind::Udp(id) => {
                 let sent = match parts {
                     [only] => self.udp_send(id, only, to),
