@@ -97,6 +97,10 @@ impl Role {
 const OPENSSL_CAPABILITIES: &str = "OPENSSL_ia32cap";
 const WITHOUT_RDRAND: &str = "~0x4000000000000000";
 
+/// All threads of a run take turns, so one arena of the C library's allocator is enough (mallopt(3)). The others grow by a page at a
+/// time, each by a call of the kernel.
+const ARENAS: &str = "MALLOC_ARENA_MAX";
+
 /// The processes of a campaign's runs.
 #[derive(Debug, Default)]
 pub(crate) struct Processes {
@@ -179,8 +183,10 @@ impl Processes {
         let (ours, theirs) = UnixStream::pair().context("cannot make a pair of sockets")?;
         let mut command = program.command();
         command.env_remove(SECOND_RUN_VARIABLE).env(SERVER_VARIABLE, stage.number.to_string());
-        if std::env::var_os(OPENSSL_CAPABILITIES).is_none() {
-            command.env(OPENSSL_CAPABILITIES, WITHOUT_RDRAND);
+        for (name, value) in [(OPENSSL_CAPABILITIES, WITHOUT_RDRAND), (ARENAS, "1")] {
+            if std::env::var_os(name).is_none() {
+                command.env(name, value);
+            }
         }
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)));
         if !stage.is_shown {

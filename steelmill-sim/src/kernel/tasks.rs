@@ -328,6 +328,8 @@ pub(crate) enum WaitsFor {
     Epoll,
     Bytes,
     Factory,
+    ProcessEnd,
+    FirstLife,
 }
 
 impl WaitsFor {
@@ -356,6 +358,10 @@ impl WaitsFor {
             WaitsFor::Futex => "a lock, a condition variable or another thread's wake (futex)",
             WaitsFor::Epoll => "events of an epoll",
             WaitsFor::Factory => "its factory to end",
+            WaitsFor::ProcessEnd => "a machine's process to end (Machine::ended)",
+            WaitsFor::FirstLife => {
+                "the end of a machine that was never started (Machine::ended without Machine::start)"
+            }
             WaitsFor::Bytes => "a pipe, a socket pair or an eventfd",
         }
     }

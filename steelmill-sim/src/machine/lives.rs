@@ -1,8 +1,9 @@
 //! The lives of a machine: each process on it, from its start to its end; and the init system that starts the next one.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::Location;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,17 +17,23 @@ use super::program::PANICKED;
 use super::signals::is_clean_end;
 use super::spawn::spawn_at;
 use super::world::{Process, SimWorld};
+use crate::kernel::tasks::WaitsFor;
 use crate::schema::outcome::Cause;
 
 /// One life of a machine: a process on it, from its start to its end.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Life {
+    /// The name of the machine.
+    pub machine: Arc<str>,
     /// When the process started, in virtual time since the run began.
     pub started_at: Duration,
     /// When it ended.
     pub ended_at: Duration,
     /// How it ended.
     pub end: LifeEnd,
+    /// The error that its `main` returned, if that is why it exited.
+    pub error: Option<Arc<str>>,
 }
 
 /// How a process ended.
@@ -80,17 +87,28 @@ impl Life {
     }
 }
 
+/// Whose life, how it ended, and when it was.
 impl fmt::Display for Life {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [started, ended] = [self.started_at, self.ended_at].map(|at| at.as_secs_f64());
-        write!(f, "from {started:.9} s to {ended:.9} s: ")?;
-        match &self.end {
-            LifeEnd::Ended(report) => write!(f, "{report}"),
-            LifeEnd::ExitCode(code) => write!(f, "exited with code {code}"),
-            LifeEnd::Signaled(signal) => write!(f, "ended by signal {signal}"),
-            LifeEnd::NotStarted(error) => write!(f, "{error}"),
-            LifeEnd::Killed => f.write_str("killed"),
-            LifeEnd::PowerLost => f.write_str("lost its power"),
+        write!(f, "{} {} (it ran from {started:.9} s to {ended:.9} s)", self.machine, self.how())
+    }
+}
+
+impl Life {
+    /// How it ended, and why.
+    fn how(&self) -> String {
+        let end = match &self.end {
+            LifeEnd::Ended(report) => format!("ended: {report}"),
+            LifeEnd::ExitCode(code) => format!("exited with code {code}"),
+            LifeEnd::Signaled(signal) => format!("was ended by signal {signal}"),
+            LifeEnd::NotStarted(error) => format!("did not start: {error}"),
+            LifeEnd::Killed => "was killed".to_owned(),
+            LifeEnd::PowerLost => "lost its power".to_owned(),
+        };
+        match &self.error {
+            Some(error) => format!("{end}: main returned an error: {error}"),
+            None => end,
         }
     }
 }
@@ -108,6 +126,8 @@ pub(super) struct Lives {
     /// When the present process started.
     started_at: Option<Duration>,
     past: Vec<Past>,
+    /// What the `main` of the present process has returned, if that is an error.
+    error: Option<Arc<str>>,
     waiting: Vec<oneshot::Sender<Life>>,
     init: Option<(Restarts, Backoff)>,
     /// Its factory is being stopped from outside, so that its end is final.
@@ -134,7 +154,7 @@ impl Past {
             LifeEnd::ExitCode(0 | PANICKED) => Vec::new(),
             LifeEnd::Signaled(signal) if is_clean_end(*signal) => Vec::new(),
             LifeEnd::ExitCode(_) | LifeEnd::Signaled(_) | LifeEnd::NotStarted(_) if !self.is_told => {
-                vec![self.life.to_string()]
+                vec![self.life.how()]
             }
             _ => Vec::new(),
         }
@@ -234,17 +254,32 @@ impl Machine {
             }
             None => lives.waiting.push(sender),
         }
+        let was_started = lives.started_at.is_some() || !lives.past.is_empty();
+        let waits_for = if was_started { WaitsFor::ProcessEnd } else { WaitsFor::FirstLife };
+        let run = self.run();
         async move {
-            match receiver.await {
+            let mut receiver = receiver;
+            let told = poll_fn(|context| {
+                // If nobody ends it, this is who is stuck.
+                cluster::try_with(run, |run| run.kernel.waits_for(waits_for));
+                Pin::new(&mut receiver).poll(context)
+            });
+            match told.await {
                 Ok(life) => life,
                 Err(oneshot::Canceled) => std::future::pending().await, // the run is over
             }
         }
     }
 
+    /// The `main` of its program returned an error.
+    pub(super) fn main_failed(&self, error: &str) {
+        self.lives().error = Some(error.into());
+    }
+
     pub(super) fn life_begins(&self) {
         let now = self.with(|run| run.now());
-        self.lives().started_at = Some(now);
+        let mut lives = self.lives();
+        (lives.started_at, lives.error) = (Some(now), None);
     }
 
     /// Ends a life, once: tells those who wait for it, and has the init system decide.
@@ -257,7 +292,8 @@ impl Machine {
         let (waiting, life, pause) = {
             let mut lives = self.lives();
             let Some(started_at) = lives.started_at.take() else { return };
-            let life = Life { started_at, ended_at: now, end };
+            let error = lives.error.take().filter(|_| matches!(end, LifeEnd::ExitCode(_)));
+            let life = Life { machine: self.name().into(), started_at, ended_at: now, end, error };
             // Whoever starts a machine is told that it did not start.
             let is_told = !lives.waiting.is_empty() || matches!(life.end, LifeEnd::NotStarted(_));
             lives.past.push(Past { life: life.clone(), is_told });
@@ -306,7 +342,7 @@ impl Machine {
         };
         let is_allowed = |text: &String| self.with(|run| run.is_allowed(self.name(), text));
         let (life, _) = unread.into_iter().find(|(_, failures)| !failures.iter().all(is_allowed))?;
-        let (at, failure) = (life.ended_at, life.to_string());
+        let (at, failure) = (life.ended_at, life.how());
         Some(Cause::ProcessFailed { machine: self.name().to_owned(), at, failure })
     }
 }

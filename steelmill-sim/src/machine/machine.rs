@@ -336,7 +336,10 @@ impl Machine {
         let is_program = matches!(self.0.workload, Workload::Program(_)) && self.is_up();
         let running = self.running().take();
         if running.is_none() && !is_program {
-            return Err(self.error("runs no factory or program that could be stopped"));
+            return Err(self.error(match self.past_lives().is_empty() {
+                true => "was never started, so there is nothing to stop",
+                false => "runs nothing that could be stopped: its process has ended",
+            }));
         }
         let ended = self.ended();
         self.lives().begin_stop();

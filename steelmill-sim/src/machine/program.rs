@@ -28,6 +28,11 @@ pub(super) const PANICKED: i32 = 101;
 pub(crate) type Main = Arc<dyn Fn() -> i32 + Send + Sync>;
 
 /// What a `main` may return.
+#[diagnostic::on_unimplemented(
+    message = "a program cannot end with `{Self}`",
+    label = "this program's value is no exit status",
+    note = "end it with `()`, an exit code (`i32`, `std::process::ExitCode`), or a `Result` of those"
+)]
 pub trait ExitStatus {
     /// The exit code of the process.
     fn code(self) -> i32;
@@ -61,7 +66,11 @@ impl<T: ExitStatus, E: fmt::Debug> ExitStatus for std::result::Result<T, E> {
         match self {
             Ok(value) => value.code(),
             Err(error) => {
-                tracing::error!("main returned an error: {error:?}");
+                let error = format!("{error:?}");
+                tracing::error!("main returned an error: {error}");
+                if let Some(machine) = current_machine() {
+                    machine.main_failed(&error);
+                }
                 1
             }
         }

@@ -38,6 +38,14 @@ pub(crate) fn destroy(is_chosen: impl Fn(usize) -> bool) {
     }
 }
 
+/// Takes all values from this thread, without their destructors.
+pub(crate) fn forget() {
+    for key in 0..KEYS_END.load(Ordering::Relaxed) {
+        // SAFETY: pthread_setspecific(3) takes any key, and null for any value.
+        unsafe { libc::pthread_setspecific(key as libc::pthread_key_t, null()) };
+    }
+}
+
 /// Destroys this thread's value of a key; whether there was one.
 fn destroy_one(key: usize, is_chosen: &impl Fn(usize) -> bool) -> bool {
     let destructor = DESTRUCTORS[key].load(Ordering::Relaxed);

@@ -6,6 +6,8 @@
 #![allow(unsafe_code, reason = "creating and resuming threads; the argument stands beside each place")]
 
 mod context; // from one thread to another
+mod locals; // thread-locals of the next thread at the same place
+mod real_thread; // threads of the C library
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -15,17 +17,17 @@ use std::future::Future;
 use std::io;
 use std::panic::Location;
 use std::pin::{Pin, pin};
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use context::Turns;
+use real_thread::{RealThread, Wanted};
 
 use super::allocators;
 use super::cluster::{self, Cluster, Shared};
-use super::real::real;
 use super::signals::{self, SignalSet};
 use super::thread_data;
 use super::waker::waker;
@@ -64,7 +66,7 @@ pub(crate) fn change_by_futex_alone() -> bool {
 
 /// What a guest thread and the task that resumes it share.
 pub(crate) struct Guest {
-    turns: Turns,
+    turns: Arc<Turns>,
     /// Its task, once it has one.
     task: Cell<Option<TaskKey>>,
     routine: Routine,
@@ -72,6 +74,8 @@ pub(crate) struct Guest {
     place: Process,
     run: Shared,
     setup: ThreadSetup,
+    /// Another was on its real thread before.
+    is_heir: bool,
     has_begun: Cell<bool>,
     has_ended: Cell<bool>,
     /// It is to capture its stack instead of going on, and the stack.
@@ -127,6 +131,8 @@ pub(crate) struct Threads {
     alive: BTreeMap<u32, Vec<Alive>>,
     /// Drawn from the seed when the first thread is created.
     rates: Option<Rates>,
+    /// Real threads whose guest threads have ended, for others.
+    idle: Vec<RealThread>,
 }
 
 /// How often calls of guests do what Linux may do and seldom does.
@@ -160,35 +166,37 @@ struct Alive {
 
 pub(crate) struct Entry {
     /// Once it has ended. It is not joined before the program does, or another thread would get its name.
-    ended: Option<RealThread>,
+    ended: Option<Carried>,
     joiners: Waiters,
 }
 
-/// A thread of the C library. When this is dropped, it never executes again and is joined: its name is free, and its stack.
-pub(crate) struct RealThread {
+/// A guest thread on its real one. When this is dropped it never executes again, and its name is free.
+pub(crate) struct Carried {
     guest: Arc<Guest>,
-    thread: ThreadName,
+    real: Option<RealThread>,
 }
 
-impl RealThread {
+impl Carried {
     /// What the thread returned.
     pub(crate) fn result(&self) -> *mut c_void {
         self.guest.result.get()
     }
+
+    fn name(&self) -> ThreadName {
+        self.real.as_ref().expect("it is taken by the drop alone").name()
+    }
 }
 
-impl Drop for RealThread {
+impl Drop for Carried {
     fn drop(&mut self) {
-        if self.guest.has_ended.get() {
-            self.guest.turns.release();
-        } else {
+        let has_ended = self.guest.has_ended.get();
+        if !has_ended {
             self.guest.leave_allocators();
-            self.guest.turns.kill();
         }
-        let join = real!("pthread_join", fn(ThreadName, *mut *mut c_void) -> i32);
-        // SAFETY: the thread was created joinable or is made so by us alone, and is joined here, once: a program's own join
-        // and detach go to `Threads`.
-        unsafe { join(self.thread, null_mut()) };
+        let mut real = self.real.take();
+        if real.as_mut().is_some_and(|real| real.take_back(has_ended)) {
+            cluster::try_with(self.guest.place.run, |run| run.threads.idle.extend(real.take()));
+        }
     }
 }
 
@@ -416,14 +424,27 @@ pub(crate) fn spawn(
     argument: *mut c_void,
     setup: ThreadSetup,
 ) -> io::Result<ThreadName> {
+    // SAFETY: null, or what the program gave pthread_create(3).
+    let wanted = unsafe { Wanted::of(attributes) };
+    let is_suitable = |idle: &RealThread| idle.suits(&wanted);
+    let heir = cluster::with(place.run, |run| {
+        let found = run.threads.idle.iter().rposition(is_suitable)?;
+        Some(run.threads.idle.swap_remove(found))
+    });
+    let is_heir = heir.is_some();
+    let mut real = match heir {
+        Some(real) => real,
+        None => RealThread::create(&wanted, BY_FUTEX.load(Ordering::Relaxed))?,
+    };
     let guest = Arc::new(Guest {
-        turns: Turns::new(BY_FUTEX.load(Ordering::Relaxed)),
+        turns: real.turns(),
         task: Cell::new(None),
         routine,
         argument,
         place,
         run: Shared::current(),
         setup,
+        is_heir,
         has_begun: Cell::new(false),
         has_ended: Cell::new(false),
         wants_stack: Cell::new(false),
@@ -442,30 +463,17 @@ pub(crate) fn spawn(
         is_watched: cluster::with(place.run, |run| !run.lock_watches.is_empty()),
         destructors: RefCell::default(),
     });
-    let create = real!(
-        "pthread_create",
-        fn(*mut ThreadName, *const libc::pthread_attr_t, Routine, *mut c_void) -> i32
-    );
-    // It is joined by its task, whatever the program wants: so it is not created as a detached thread.
-    // SAFETY: null, or valid for a read. A copy of what glibc keeps there may be changed; it is not destroyed.
-    let mut attributes = unsafe { attributes.as_ref() }.copied();
-    let is_detached = attributes.as_mut().is_some_and(make_joinable);
-    let attributes = attributes.as_ref().map_or(null(), std::ptr::from_ref);
-    let mut thread = 0;
-    // SAFETY: `attributes` are what the program gave; the guest is kept by the task until the thread has exited.
-    let code = unsafe { create(&raw mut thread, attributes, execute, Arc::as_ptr(&guest).cast_mut().cast()) };
-    if code != 0 {
-        return Err(io::Error::from_raw_os_error(code));
-    }
-    guest.turns.await_parked();
-    let task = GuestTask(Some(RealThread { guest: guest.clone(), thread }));
+    // SAFETY: what was on it has ended, or is never resumed; the guest is kept beside it.
+    unsafe { real.give(&guest, is_heir) };
+    let thread = real.name();
+    let task = GuestTask(Some(Carried { guest: guest.clone(), real: Some(real) }));
     // A future that is refused comes back, to be dropped where the run's state is not borrowed.
     let mut task = Some(task);
     cluster::with(place.run, |run| {
         if run.is_alive(place.machine, place.incarnation)
             && let Some(task) = task.take()
         {
-            if !is_detached {
+            if !wanted.is_detached {
                 let entry = Entry { ended: None, joiners: Waiters::default() };
                 run.threads.all.insert((place.machine, thread), entry);
             }
@@ -478,32 +486,14 @@ pub(crate) fn spawn(
     Ok(thread)
 }
 
-/// Takes the detached state out of attributes; whether it was set.
-fn make_joinable(attributes: &mut libc::pthread_attr_t) -> bool {
-    let get = real!("pthread_attr_getdetachstate", fn(*const libc::pthread_attr_t, *mut i32) -> i32);
-    let set = real!("pthread_attr_setdetachstate", fn(*mut libc::pthread_attr_t, i32) -> i32);
-    let mut state = libc::PTHREAD_CREATE_JOINABLE;
-    // SAFETY: the attributes are initialized, and both pointers valid.
-    unsafe {
-        get(attributes, &raw mut state);
-        set(attributes, libc::PTHREAD_CREATE_JOINABLE);
-    }
-    state == libc::PTHREAD_CREATE_DETACHED
-}
-
-/// What a guest thread executes, from its first instruction to its exit.
-extern "C" fn execute(guest: *mut c_void) -> *mut c_void {
-    // SAFETY: `spawn` gave it, and the task keeps it until this thread has exited.
+/// What a guest thread executes, from its first instruction to its end.
+extern "C" fn execute(guest: *mut c_void) {
+    // SAFETY: `spawn` gave it, and the task keeps it until this thread has ended.
     let guest = unsafe { &*guest.cast_const().cast::<Guest>() };
-    // SAFETY: this is the guest thread, and this its first step; signals are blocked first, and for good, because their
-    // handlers would execute on a stack that is another's.
-    unsafe {
-        let mut all = std::mem::zeroed::<libc::sigset_t>();
-        libc::sigfillset(&raw mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, null_mut());
-        guest.turns.park();
-        // The thread of the seed waits in `resume` while this executes, and it ends the run when no guest does.
-        guest.run.enter();
+    // SAFETY: the thread of the seed waits in `resume` while this executes, and it ends the run when no guest does.
+    unsafe { guest.run.enter() };
+    if guest.is_heir {
+        locals::restore_of_c_library();
     }
     CURRENT.set(guest);
     guest.has_begun.set(true);
@@ -519,12 +509,11 @@ extern "C" fn execute(guest: *mut c_void) -> *mut c_void {
     guest.result.set(result);
     guest.has_ended.set(true);
     CURRENT.set(std::ptr::null());
-    // SAFETY: the null run: this thread leaves the simulation. Its kernel half goes on from `end` to its exit.
+    // SAFETY: the null run: this thread leaves the simulation, and touches nothing of it.
     unsafe {
         Shared::NONE.enter();
         guest.turns.end();
     }
-    result
 }
 
 /// Registers a destructor of a thread-local; `false` on a thread that is no guest.
@@ -613,15 +602,15 @@ impl Guest {
 }
 
 /// The task of a guest thread, until that has ended.
-struct GuestTask(Option<RealThread>);
+struct GuestTask(Option<Carried>);
 
 // SAFETY: a task never leaves the thread of its run.
 impl Future for GuestTask {
     type Output = Output;
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Output> {
-        let real = &mut self.get_mut().0;
-        let guest = &real.as_ref().expect("a task that has ended is polled no more").guest;
+        let carried = &mut self.get_mut().0;
+        let guest = &carried.as_ref().expect("a task that has ended is polled no more").guest;
         if probe::is_active() {
             // A look must not execute it, but for what captures its stack.
             guest.stack_where_it_waits().into_iter().for_each(probe::add);
@@ -635,8 +624,7 @@ impl Future for GuestTask {
         if !guest.has_ended.get() {
             return Poll::Pending;
         }
-        guest.turns.release();
-        let ended = real.take();
+        let ended = carried.take();
         let unneeded = cluster::with_current(|run| run.thread_ended(ended?));
         drop(unneeded); // where the run's state is not borrowed
         Poll::Ready(Box::new(()) as Box<dyn Any + Send>)
@@ -715,12 +703,12 @@ impl Cluster {
     }
 
     /// Keeps a thread that has ended until it is joined; returns one that nobody will join.
-    fn thread_ended(&mut self, ended: RealThread) -> Option<RealThread> {
+    fn thread_ended(&mut self, ended: Carried) -> Option<Carried> {
         let machine = ended.guest.place.machine;
         if let Some(alive) = self.threads.alive.get_mut(&machine) {
             alive.retain(|other| !Arc::ptr_eq(&other.guest, &ended.guest));
         }
-        let Some(entry) = self.threads.all.get_mut(&(machine, ended.thread)) else {
+        let Some(entry) = self.threads.all.get_mut(&(machine, ended.name())) else {
             return Some(ended);
         };
         entry.ended = Some(ended);
@@ -735,7 +723,7 @@ impl Cluster {
         machine: u32,
         thread: ThreadName,
         waiter: Waiter,
-    ) -> Option<Result<RealThread, i32>> {
+    ) -> Option<Result<Carried, i32>> {
         let Some(entry) = self.threads.all.get_mut(&(machine, thread)) else {
             return Some(Err(libc::ESRCH));
         };

@@ -449,7 +449,18 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tasks = match self {
             Cause::Error(error) => return write!(f, "{error:#}"),
-            Cause::Panic { message, task } => return write!(f, "panic: {message}\n  in {task}"),
+            Cause::Panic { message, task } => {
+                write!(f, "panic: {message}\n  in {task}")?;
+                return match task.machine == "scenario" {
+                    true => Ok(()),
+                    false => write!(
+                        f,
+                        "\n  a panic fails the run even where it is caught, unless it is allowed: `sim.allow_failure({:?}, \
+                         \"part of its text\")`",
+                        task.machine
+                    ),
+                };
+            }
             Cause::Assertion { place, message, task, backtrace } => {
                 let what = match place.kind() {
                     Kind::Unreachable => "was reached",

@@ -557,7 +557,39 @@ fn a_program_that_fails_is_the_failure_of_a_run_in_which_nobody_looks_or_allows_
         })
     };
     let failure = outcome(false, "something else").failure.expect("it is not lost").to_string();
-    assert!(failure.contains("\"fails\" failed") && failure.contains("exited with code 1"), "{failure}");
+    assert!(failure.contains("\"fails\" failed"), "{failure}");
+    assert!(failure.contains("exited with code 1: main returned an error: \"no luck\""), "{failure}");
     assert!(outcome(true, "something else").passed());
     assert!(outcome(false, "exited with code 1").passed());
+}
+
+#[test]
+fn a_life_says_whose_it_was_and_what_main_returned() {
+    check(Seed(1), |sim| async move {
+        let fails = sim.program("fails", || {
+            thread::sleep(SECOND);
+            Err::<(), _>("no luck")
+        });
+        let life = fails.start().await?.ended().await;
+        assert_eq!(
+            life.to_string(),
+            "fails exited with code 1: main returned an error: \"no luck\" (it ran from 0.000000000 s to 1.000000000 s)"
+        );
+        let exits = sim.program("exits", || 3).start().await?.ended().await;
+        assert_eq!((exits.error.as_deref(), &*exits.machine), (None, "exits"));
+        Ok(())
+    });
+}
+
+#[test]
+fn who_waits_for_the_end_of_what_was_never_started_is_told_so() {
+    let outcome = run(1, |sim| async move {
+        let never = sim.program("never", || ());
+        let stopped = never.stop().await.expect_err("nothing runs").to_string();
+        assert!(stopped.contains("was never started"), "{stopped}");
+        never.ended().await;
+        Ok(())
+    });
+    let failure = outcome.failure.expect("it waits for ever").to_string();
+    assert!(failure.contains("a machine that was never started"), "{failure}");
 }

@@ -15,6 +15,7 @@ mod signals;
 mod sockets; // which calls are of sockets alone
 mod storage_bugs; // a small storage engine with bugs of a known kind
 mod statics; // statics, arguments and environment of each process
+mod thread_locals; // of threads where another was before
 mod waiting; // several threads that wait on one socket
 mod tokio; // tokio in daemons and tasks
 

@@ -17,6 +17,8 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/machine/statics/image.rs",
     "steelmill-sim/src/machine/threads.rs",
     "steelmill-sim/src/machine/threads/context.rs",
+    "steelmill-sim/src/machine/threads/locals.rs",
+    "steelmill-sim/src/machine/threads/real_thread.rs",
     "steelmill-sim/src/machine/futex.rs",
     "steelmill-sim/src/machine/lock_watch.rs",
     "steelmill-sim/src/machine/program.rs",
@@ -72,6 +74,8 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/tests/programs/names.rs",
     "steelmill-sim/tests/programs/signals.rs",
     "steelmill-sim/tests/programs/statics.rs",
+    "steelmill-sim/tests/programs/sockets.rs",
+    "steelmill-sim/tests/programs/thread_locals.rs",
     "steelmill-sim/tests/programs/waiting.rs",
     "steelmill-sim/tests/scale/memory.rs",
 ];

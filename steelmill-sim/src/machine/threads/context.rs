@@ -3,11 +3,12 @@
 //!
 //! A guest thread is a real thread, so that it has a stack and thread-locals of the C library's making. In user space its
 //! *kernel half* sleeps for as long as it lives, and the thread of the seed executes on its stack, with the thread pointer (FS)
-//! set to its thread-locals. That takes the processor's FSGSBASE instructions. By futex each thread executes on its own, and
-//! hands the turn over.
+//! set to its thread-locals: one guest thread after the other. That takes the processor's FSGSBASE instructions. By futex each
+//! thread executes on its own, and hands the turn over.
 #![allow(unsafe_code, reason = "switching stacks; the argument stands beside each function")]
 
 use std::cell::Cell;
+use std::ffi::c_void;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,7 +16,7 @@ use crate::machine::real;
 
 /// Where a thread that does not execute stands.
 #[repr(C)]
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 struct Context {
     stack: usize,
     thread_pointer: usize,
@@ -23,16 +24,31 @@ struct Context {
 
 /// What the kernel half of a guest thread is to do.
 const SLEEP: u32 = 0;
-/// Go on where the thread has ended, to its exit; or, by futex, execute.
+/// Exit as a thread does; or, by futex, execute.
 const GO_ON: u32 = 1;
-/// Exit without executing anything more of the thread.
+/// Exit without executing anything more, no destructor either.
 const DIE: u32 = 2;
+
+/// What a guest thread executes.
+pub(super) type Start = extern "C" fn(*mut c_void);
+
+/// Bytes of the stack that are left to the kernel half, which sleeps there.
+#[cfg(target_arch = "x86_64")]
+const OF_KERNEL_HALF: usize = 128;
+
+/// MXCSR and the x87 control word, as a process begins with them (System V ABI for AMD64, §3.4.1).
+#[cfg(target_arch = "x86_64")]
+const CONTROL_WORDS: usize = 0x037f_0000_1f80;
 
 /// A guest thread and whoever resumes it. Shared by the two threads that take turns, so it never moves.
 #[repr(C)]
 pub(super) struct Turns {
     guest: Cell<Context>,
     host: Cell<Context>,
+    /// Where the kernel half sleeps.
+    kernel_half: Cell<Context>,
+    /// By futex: what the thread executes.
+    start: Cell<Option<(Start, *mut c_void)>>,
     /// To the kernel half of the guest.
     word: AtomicU32,
     /// The kernel half sleeps, with its context saved.
@@ -55,6 +71,8 @@ impl Turns {
         Self {
             guest: Cell::default(),
             host: Cell::default(),
+            kernel_half: Cell::default(),
+            start: Cell::default(),
             word: AtomicU32::new(SLEEP),
             is_parked: AtomicU32::new(0),
             host_word: AtomicU32::new(0),
@@ -62,10 +80,10 @@ impl Turns {
         }
     }
 
-    /// The first thing that the guest thread does: sleeps until it is resumed for the first time.
+    /// All that a real thread does: sleeps until it is to exit, or, by futex, executes when it is resumed.
     ///
     /// # Safety
-    /// Called once, by the guest thread, which has blocked all signals: in user space its stack belongs to whoever resumes
+    /// Called once, by that thread, which has blocked all signals: in user space the rest of its stack belongs to whoever resumes
     /// it from here on.
     pub(super) unsafe fn park(&self) {
         #[cfg(target_arch = "x86_64")]
@@ -76,6 +94,48 @@ impl Turns {
         self.is_parked.store(1, Ordering::Release);
         wake(&self.is_parked);
         self.await_turn();
+        if let Some((start, argument)) = self.start.get() {
+            start(argument);
+        }
+    }
+
+    /// Has a guest thread begin when this is resumed.
+    ///
+    /// # Safety
+    /// The real thread has parked, no other guest thread on it is resumed again, and the new one does not return from `start` in user
+    /// space.
+    pub(super) unsafe fn begin(&self, start: Start, argument: *mut c_void) {
+        #[cfg(target_arch = "x86_64")]
+        if self.in_user_space {
+            let Context { stack, thread_pointer } = self.kernel_half.get();
+            let top = (stack - OF_KERNEL_HALF) & !15;
+            // What `switch` takes from a stack, in this order: r15 to r12, rbx and rbp are between.
+            let frame = [
+                CONTROL_WORDS,
+                0,
+                0,
+                start as *const () as usize,
+                argument.expose_provenance(),
+                0,
+                0,
+                begin_guest as *const () as usize,
+            ];
+            let at = top - size_of_val(&frame);
+            // SAFETY: it is a part of the stack that nobody uses, as the caller says.
+            unsafe { std::ptr::with_exposed_provenance_mut::<[usize; 8]>(at).write(frame) };
+            return self.guest.set(Context { stack: at, thread_pointer });
+        }
+        self.start.set(Some((start, argument)));
+    }
+
+    /// Whether one guest thread after the other may begin.
+    pub(super) fn may_begin_anew(&self) -> bool {
+        self.in_user_space
+    }
+
+    /// The thread pointer of the real thread, which has parked.
+    pub(super) fn thread_pointer(&self) -> usize {
+        self.kernel_half.get().thread_pointer
     }
 
     /// Waits until the guest thread has parked.
@@ -92,8 +152,7 @@ impl Turns {
     pub(super) unsafe fn resume(&self) {
         #[cfg(target_arch = "x86_64")]
         if self.in_user_space {
-            // SAFETY: the guest's context was saved by `park_kernel_half` or by `switch` in `give_back`, and nobody executes
-            // on its stack. The host's is saved for `give_back`.
+            // SAFETY: the guest's context was made by `begin` or saved by `switch` in `give_back`, and nobody executes on its stack. The host's is saved for `give_back`.
             return unsafe { switch(self.host.as_ptr(), self.guest.as_ptr()) };
         }
         self.word.store(GO_ON, Ordering::Release);
@@ -118,7 +177,7 @@ impl Turns {
         self.await_turn();
     }
 
-    /// Gives the turn back for the last time: returns on the kernel half, which then exits.
+    /// Gives the turn back for the last time. In user space it does not return.
     ///
     /// # Safety
     /// As [`give_back`](Turns::give_back); the thread touches nothing of the simulation any more.
@@ -132,13 +191,13 @@ impl Turns {
         wake(&self.host_word);
     }
 
-    /// Has the kernel half of a thread that has ended exit.
+    /// Has a real thread exit whose guest thread has ended.
     pub(super) fn release(&self) {
         self.word.store(GO_ON, Ordering::Release);
         wake(&self.word);
     }
 
-    /// Has the kernel half of a thread exit that has not ended: nothing of it executes any more, no destructor either.
+    /// Has a real thread exit whose guest thread has not ended: nothing of it executes any more, no destructor either.
     pub(super) fn kill(&self) {
         self.word.store(DIE, Ordering::Release);
         wake(&self.word);
@@ -180,7 +239,7 @@ fn exit_thread() -> ! {
 /// Saves the context of the caller in `from` and goes on with that in `to`.
 ///
 /// # Safety
-/// `to` was saved by this function or by `park_kernel_half`, nobody executes on its stack, and it is gone on with once.
+/// `to` was saved by this function or made by [`Turns::begin`], nobody executes on its stack, and it is gone on with once.
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 unsafe extern "C" fn switch(from: *mut Context, to: *mut Context) {
@@ -224,8 +283,15 @@ unsafe extern "C" fn switch(from: *mut Context, to: *mut Context) {
     )
 }
 
-/// Saves the context of the caller as the guest's and sleeps, without touching its stack, until it is to go on where the
-/// guest has got to by then, or to die.
+/// Where a guest thread begins: `r13` holds what it executes, and `r12` the argument.
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+unsafe extern "C" fn begin_guest() {
+    std::arch::naked_asm!("mov rdi, r12", "call r13", "ud2")
+}
+
+/// Says where the caller's stack and thread-locals are, and sleeps without touching the rest of that stack until it is to return, or to
+/// die.
 ///
 /// # Safety
 /// As [`Turns::park`].
@@ -233,11 +299,10 @@ unsafe extern "C" fn switch(from: *mut Context, to: *mut Context) {
 #[unsafe(naked)]
 unsafe extern "C" fn park_kernel_half(turns: *const Turns) {
     std::arch::naked_asm!(
-        "push rbp", "push rbx", "push r12", "push r13", "push r14", "push r15",
-        "sub rsp, 8", "stmxcsr [rsp]", "fnstcw [rsp + 4]",
-        "rdfsbase rax", "mov [rdi + {guest} + 8], rax", "mov [rdi + {guest}], rsp",
+        "push r12",
         "mov r12, rdi",
-        // The context is saved: from here on the stack is another's.
+        "rdfsbase rax", "mov [r12 + {kernel_half} + 8], rax", "mov [r12 + {kernel_half}], rsp",
+        // From here on what is below is another's.
         "mov dword ptr [r12 + {parked}], 1",
         "lea rdi, [r12 + {parked}]", "mov esi, {wake}", "mov edx, 1", "mov eax, {futex}", "syscall",
         "2:",
@@ -249,11 +314,9 @@ unsafe extern "C" fn park_kernel_half(turns: *const Turns) {
         "4:",
         "xor edi, edi", "mov eax, {exit}", "syscall",
         "3:",
-        "mov rsp, [r12 + {guest}]",
-        "ldmxcsr [rsp]", "fldcw [rsp + 4]", "add rsp, 8",
-        "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp",
+        "pop r12",
         "ret",
-        guest = const offset_of!(Turns, guest),
+        kernel_half = const offset_of!(Turns, kernel_half),
         word = const offset_of!(Turns, word),
         parked = const offset_of!(Turns, is_parked),
         wake = const libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
@@ -263,4 +326,19 @@ unsafe extern "C" fn park_kernel_half(turns: *const Turns) {
         go_on = const GO_ON,
         die = const DIE,
     )
+}
+
+/// This thread's thread pointer: at its place is its own address (System V ABI for AMD64). `None` on other processors.
+pub(super) fn thread_pointer() -> Option<usize> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let pointer: usize;
+        // SAFETY: it reads a word of this thread's own.
+        unsafe {
+            std::arch::asm!("mov {}, fs:0", out(reg) pointer, options(nostack, readonly, preserves_flags))
+        };
+        Some(pointer)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    None
 }
