@@ -58,6 +58,11 @@ pub(super) struct Turns {
     in_user_space: bool,
 }
 
+// SAFETY: the threads that share it take turns, each handing over with release and acquire.
+unsafe impl Send for Turns {}
+// SAFETY: as above.
+unsafe impl Sync for Turns {}
+
 /// Whether threads change in user space here: x86-64 with FSGSBASE, which Linux enables since 5.9 and announces by bit 1
 /// of AT_HWCAP2.
 pub(super) fn is_user_space_possible() -> bool {
