@@ -262,7 +262,7 @@ pub(super) const PLAN: &[Workload] = &[
         ours: sim("a machine", "--workload starts"),
         timed: "--n 5000",
         counted: ["--n 100", "--n 600"],
-        target: NO_TARGET,
+        target: Target { times: Some(0.6), ..NO_TARGET },
     },
     Workload {
         name: "writes",
