@@ -97,8 +97,7 @@ impl Role {
 const OPENSSL_CAPABILITIES: &str = "OPENSSL_ia32cap";
 const WITHOUT_RDRAND: &str = "~0x4000000000000000";
 
-/// All threads of a run take turns, so one arena of the C library's allocator is enough (mallopt(3)). The others grow by a page at a
-/// time, each by a call of the kernel.
+/// As [`share_one_arena`](crate::machine::threads::share_one_arena), in a program that may have threads before it is asked for runs.
 const ARENAS: &str = "MALLOC_ARENA_MAX";
 
 /// The processes of a campaign's runs.

@@ -24,6 +24,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use context::Turns;
+pub(crate) use real_thread::share_one_arena;
 use real_thread::{RealThread, Wanted};
 
 use super::allocators;

@@ -25,7 +25,7 @@ use crate::machine::panics;
 use crate::machine::runtimes;
 use crate::machine::sim::Sim;
 use crate::machine::spawn::spawn_at;
-use crate::machine::threads::ThreadSetup;
+use crate::machine::threads::{self, ThreadSetup};
 use crate::machine::world::Process;
 use crate::schema::decision::Redraws;
 use crate::schema::look::Look;
@@ -72,6 +72,7 @@ pub fn simulate_alone<F>(settings: Settings, scenario: &dyn Fn(Sim) -> F) -> Out
 where
     F: Future<Output = Result> + 'static,
 {
+    threads::share_one_arena();
     simulate_in(Isolation::Own, settings, &scenario, Location::caller())
 }
 
@@ -380,7 +381,6 @@ fn tear_down(id: RunId) -> Option<(Cause, Option<Panicked>)> {
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 mod tests {
     use super::*;
-    use crate::machine::threads;
     use crate::schema::settings::Seed;
 
     #[test]

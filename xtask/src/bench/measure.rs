@@ -44,8 +44,6 @@ impl Program {
 
     fn output(&self, mut command: Command, args: &[&str]) -> Result<std::process::Output> {
         command.args(args.iter().flat_map(|args| args.split_whitespace()));
-        // As a campaign has it for the processes of its runs.
-        command.env("MALLOC_ARENA_MAX", "1");
         let output = command.output().with_context(|| format!("cannot run {}", self.name))?;
         if !output.status.success() {
             bail!(

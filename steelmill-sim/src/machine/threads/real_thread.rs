@@ -149,6 +149,16 @@ impl Drop for RealThread {
     }
 }
 
+/// Has all threads of this process, which take turns, allocate from one arena of the C library (mallopt(3)), if it has no others yet:
+/// those grow by a page at a time, each by a call of the kernel.
+pub(crate) fn share_one_arena() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt(3) may be called at any time.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// What a real thread executes, from its first instruction to its exit.
 extern "C" fn carry(turns: *mut c_void) -> *mut c_void {
     // SAFETY: `create` gave them, and keeps them until this thread has exited.
