@@ -189,7 +189,8 @@ impl Processes {
         }
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)));
         if !stage.is_shown {
-            command.stderr(Stdio::null());
+            // What the harness would keep in the server reaches the output of the child, and from there this process's harness.
+            command.stderr(Stdio::null()).env("RUST_TEST_NOCAPTURE", "1");
         }
         let child = command.spawn();
         let child = child.with_context(|| format!("{} cannot be started", program.program.display()))?;
@@ -272,12 +273,16 @@ impl Server {
             match serde_json::from_slice(&line) {
                 Ok(Reply::Outcome(received)) => outcome = Some(received),
                 Ok(Reply::Ended { failure, output }) => {
+                    if let Some(outcome) = outcome {
+                        print!("{output}");
+                        return Ok(Ok(*outcome));
+                    }
                     let how = failure.unwrap_or_else(|| "it exited".to_owned());
                     let output = output.trim_end();
                     let separator = if output.is_empty() { "" } else { "\n" };
-                    let failure =
-                        || format!("the process of this run ended before its end: {how}{separator}{output}");
-                    return Ok(outcome.map(|outcome| *outcome).ok_or_else(failure));
+                    return Ok(Err(format!(
+                        "the process of this run ended before its end: {how}{separator}{output}"
+                    )));
                 }
                 Err(error) if error.is_data() => panic!("an outcome is not read as it is written: {error}"),
                 // Empty, or what a child had written when it was killed.

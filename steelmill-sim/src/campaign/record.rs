@@ -295,7 +295,7 @@ impl fmt::Display for Record {
         let failed = self.failed.len() as u64;
         let (seeds, passed) = (self.seeds, self.seeds - failed);
         writeln!(f, "{}: {seeds} seed(s), {passed} passed, {failed} failed", self.title())?;
-        if let Some(KeptRecord { ran, failed, passed }) = &self.kept {
+        if let Some(KeptRecord { ran, failed, passed }) = self.kept.as_ref().filter(|kept| kept.ran > 0) {
             let (failed, passed) = (failed.len(), passed.len());
             writeln!(f, "  kept: {ran} seed(s), {passed} passed, {failed} failed")?;
         }

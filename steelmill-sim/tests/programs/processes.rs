@@ -181,3 +181,35 @@ fn the_process_of_a_run_says_that_the_processor_has_no_entropy() {
     };
     Campaign::new(scenario).seeds(1).check();
 }
+
+/// A red test shows what its programs have printed and logged, as it shows what daemons have.
+#[test]
+fn what_programs_print_and_log_is_what_their_test_prints() {
+    const ASKED: &str = "A_TEST_IS_TO_BE_RED";
+    let name = "processes::what_programs_print_and_log_is_what_their_test_prints";
+    if std::env::var_os(ASKED).is_some() {
+        Campaign::new(|sim: Sim| async move {
+            let main = || {
+                println!("printed by the program");
+                Err::<(), _>("no luck")
+            };
+            let life = sim.program("program", main).start().await?.ended().await;
+            anyhow::ensure!(life.is_success(), "{life}");
+            Ok(())
+        })
+        .check();
+        return;
+    }
+    let mut test = std::process::Command::new(std::env::current_exe().expect("it has a path"));
+    test.args(["--exact", name]).env(ASKED, "1").env("STEELMILL_SEED", "1").env_remove("RUST_TEST_NOCAPTURE");
+    let output = test.output().expect("it can be started");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(101), "{printed}");
+    for part in ["printed by the program", "ERROR", "main returned an error: \"no luck\""] {
+        assert!(
+            printed.contains(part),
+            "{part} is not in\n{printed}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
