@@ -444,6 +444,7 @@ impl Cluster {
 /// Where a read puts its bytes: one buffer after the other.
 pub(crate) struct Buffers<'a> {
     pub(crate) parts: SmallVec<[&'a mut [u8]; 2]>,
+    /// Of all parts: it is asked for at each look whether there is something to read.
     room: usize,
 }
 
@@ -456,6 +457,7 @@ impl<'a> FromIterator<&'a mut [u8]> for Buffers<'a> {
 }
 
 impl<'a> Buffers<'a> {
+    /// One, which may be empty.
     #[inline]
     pub(crate) fn one(buffer: &'a mut [u8]) -> Self {
         let room = buffer.len();
@@ -469,8 +471,8 @@ impl<'a> Buffers<'a> {
 
     /// Leaves room for so many bytes at most.
     pub(crate) fn truncate(&mut self, length: usize) {
-        let mut left = self.room.min(length);
-        self.room = left;
+        self.room = self.room.min(length);
+        let mut left = self.room;
         for part in &mut self.parts {
             let n = part.len().min(left);
             *part = &mut std::mem::take(part)[..n];
@@ -480,6 +482,9 @@ impl<'a> Buffers<'a> {
 
     /// Copies bytes to `at` and behind.
     pub(crate) fn put(&mut self, mut at: usize, mut bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         for part in &mut self.parts {
             if at >= part.len() {
                 at -= part.len();

@@ -180,6 +180,10 @@ impl Lives {
         }
     }
 
+    pub(super) fn was_started(&self) -> bool {
+        self.started_at.is_some() || !self.past.is_empty()
+    }
+
     pub(super) fn begin_stop(&mut self) {
         self.is_stopping = true;
     }
@@ -254,8 +258,7 @@ impl Machine {
             }
             None => lives.waiting.push(sender),
         }
-        let was_started = lives.started_at.is_some() || !lives.past.is_empty();
-        let waits_for = if was_started { WaitsFor::ProcessEnd } else { WaitsFor::FirstLife };
+        let waits_for = if lives.was_started() { WaitsFor::ProcessEnd } else { WaitsFor::FirstLife };
         let run = self.run();
         async move {
             let mut receiver = receiver;

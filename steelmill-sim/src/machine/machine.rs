@@ -336,9 +336,9 @@ impl Machine {
         let is_program = matches!(self.0.workload, Workload::Program(_)) && self.is_up();
         let running = self.running().take();
         if running.is_none() && !is_program {
-            return Err(self.error(match self.past_lives().is_empty() {
+            return Err(self.error(match self.has_setup() && !self.lives().was_started() {
                 true => "was never started, so there is nothing to stop",
-                false => "runs nothing that could be stopped: its process has ended",
+                false => "runs no factory or program that could be stopped",
             }));
         }
         let ended = self.ended();

@@ -76,7 +76,7 @@ pub(crate) fn caller() -> Option<Process> {
 #[inline]
 pub(crate) fn caller_of(fd: i32) -> Option<Process> {
     match threads::current() {
-        Some(guest) if guest.has_own(fd) => Some(guest.place()),
+        Some(guest) if is_of_programs(fd) => Some(guest.place()),
         _ if fd < FIRST => None,
         guest => caller_with_runtime(fd, guest.map(Guest::place)),
     }
@@ -86,7 +86,7 @@ pub(crate) fn caller_of(fd: i32) -> Option<Process> {
 #[inline]
 pub(crate) fn process_of(fd: i32) -> Option<Process> {
     match threads::current() {
-        Some(guest) if guest.has_own(fd) => {
+        Some(guest) if is_of_programs(fd) => {
             guest.preempt();
             Some(guest.place())
         }
@@ -98,12 +98,10 @@ pub(crate) fn process_of(fd: i32) -> Option<Process> {
     }
 }
 
-impl Guest {
-    /// Whether a descriptor is one that programs have, and not one of a runtime that tasks are polled in.
-    #[inline]
-    fn has_own(&self, fd: i32) -> bool {
-        (FIRST..FIRST_OF_RUNTIMES).contains(&fd)
-    }
+/// Whether a descriptor is one that programs have, and not one of a runtime that tasks are polled in.
+#[inline]
+fn is_of_programs(fd: i32) -> bool {
+    (FIRST..FIRST_OF_RUNTIMES).contains(&fd)
 }
 
 /// As [`caller_of`], for the descriptors of runtimes, and for tasks.

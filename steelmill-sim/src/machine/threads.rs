@@ -36,6 +36,7 @@ use super::world::{Process, SimWorld};
 use steelmill_core::World as _;
 
 use crate::kernel::internal::is_internal;
+use crate::kernel::kernel::Kernel;
 use crate::kernel::probe;
 use crate::kernel::stacks::{self, Stack};
 use crate::kernel::tasks::{Output, WaitsFor};
@@ -99,8 +100,8 @@ pub(crate) struct Guest {
     vain_calls: Cell<(Nanos, u32)>,
     /// What the program named it, or the thread that created it.
     name: Cell<Option<&'static str>>,
-    /// At which call from now on it loses its turn although that does not block; 0 if that is to be drawn.
-    until_preemption: Cell<u64>,
+    /// It loses its turn at a call that does not block.
+    preemption: Seldom,
     /// A lock's word is looked at after each of its turns: see [`lock_watch`](super::lock_watch).
     is_watched: bool,
     /// Of its thread-locals. They are not a thread-local themselves, which would register a destructor.
@@ -136,28 +137,61 @@ pub(crate) struct Threads {
     idle: Vec<RealThread>,
 }
 
-/// How often calls of guests do what Linux may do and seldom does.
-#[derive(Debug, Clone, Copy)]
+/// What calls of guests do that Linux may do and seldom does.
+#[derive(Debug)]
 struct Rates {
-    /// The thread loses its turn at a call that does not block: once in so many, 0 for never. Each thread counts its own.
-    preemption: u64,
+    /// The thread loses its turn at a call that does not block. Each thread counts its own.
+    preemption: Seldom,
     /// A read or a write of a stream transfers less than it could.
     short_transfer: Seldom,
     /// A wait at a futex ends without a wake.
     spurious_wake: Seldom,
 }
 
-/// Something that happens once in so many calls, at a call that is drawn: so the others need no draw.
-#[derive(Debug, Clone, Copy)]
+/// Something that happens once in so many calls. At which is drawn ahead, so that the others need no draw.
+#[derive(Debug, Clone)]
 struct Seldom {
     /// 0 for never.
     once_in: u64,
     /// At which call from now on; 0 if that is to be drawn.
-    left: u64,
+    left: Cell<u64>,
+}
+
+impl Seldom {
+    /// Whether it happens at this call. `draw` gives a number below another.
+    #[inline(always)]
+    fn happens(&self, draw: impl FnOnce(u64) -> u64) -> bool {
+        let left = match self.left.get() {
+            0 => self.drawn(draw),
+            left => left,
+        };
+        self.left.set(left - 1);
+        left == 1
+    }
+
+    #[cold]
+    fn drawn(&self, draw: impl FnOnce(u64) -> u64) -> u64 {
+        match 2 * self.once_in {
+            0 => u64::MAX,
+            // A replay that has no draw gives 0: as late as can be.
+            twice => twice - 1 - draw(twice - 1),
+        }
+    }
 }
 
 /// What the rates are drawn from.
 const ONCE_IN: [u64; 5] = [0, 0, 256, 32, 6];
+
+impl Rates {
+    #[cold]
+    fn drawn<E>(kernel: &mut Kernel<E>) -> Self {
+        let mut seldom = || {
+            let drawn = kernel.draw(Stream::Schedule, ONCE_IN.len() as u64);
+            Seldom { once_in: ONCE_IN[drawn as usize], left: Cell::new(0) }
+        };
+        Self { preemption: seldom(), short_transfer: seldom(), spurious_wake: seldom() }
+    }
+}
 
 struct Alive {
     task: TaskKey,
@@ -302,23 +336,8 @@ pub(crate) fn called_in_vain() {
 impl Guest {
     #[inline]
     pub(super) fn preempt(&self) {
-        match self.until_preemption.get() {
-            _ if self.is_logging.get() => {}
-            left @ 2.. => self.until_preemption.set(left - 1),
-            left => self.preempt_or_draw(left),
-        }
-    }
-
-    #[cold]
-    fn preempt_or_draw(&self, mut left: u64) {
-        if left == 0 {
-            left = cluster::with(self.place.run, |run| {
-                let once_in = run.rates().preemption;
-                run.draw_calls(once_in)
-            });
-        }
-        self.until_preemption.set(left - 1);
-        if left == 1 {
+        let draw = |below| cluster::with(self.place.run, |run| run.kernel.draw(Stream::Schedule, below));
+        if !self.is_logging.get() && self.preemption.happens(draw) {
             yield_turn();
         }
     }
@@ -344,7 +363,7 @@ impl Guest {
 
 /// Whether a wait at a futex ends without a wake.
 pub(crate) fn wakes_spuriously(place: Process) -> bool {
-    let happens = cluster::with(place.run, |run| run.happens(|rates| &mut rates.spurious_wake));
+    let happens = cluster::with(place.run, |run| run.happens(|rates| &rates.spurious_wake));
     if happens {
         yield_turn();
     }
@@ -428,9 +447,11 @@ pub(crate) fn spawn(
     // SAFETY: null, or what the program gave pthread_create(3).
     let wanted = unsafe { Wanted::of(attributes) };
     let is_suitable = |idle: &RealThread| idle.suits(&wanted);
-    let heir = cluster::with(place.run, |run| {
-        let found = run.threads.idle.iter().rposition(is_suitable)?;
-        Some(run.threads.idle.swap_remove(found))
+    let (heir, preemption) = cluster::with(place.run, |run| {
+        let Cluster { threads, kernel, .. } = run;
+        let found = threads.idle.iter().rposition(is_suitable);
+        let rates = threads.rates.get_or_insert_with(|| Rates::drawn(kernel));
+        (found.map(|found| threads.idle.swap_remove(found)), rates.preemption.clone())
     });
     let is_heir = heir.is_some();
     let mut real = match heir {
@@ -460,12 +481,12 @@ pub(crate) fn spawn(
         clock_reads: Cell::default(),
         vain_calls: Cell::default(),
         name: Cell::new(current().and_then(|parent| parent.name.get())),
-        until_preemption: Cell::new(0),
+        preemption,
         is_watched: cluster::with(place.run, |run| !run.lock_watches.is_empty()),
         destructors: RefCell::default(),
     });
     // SAFETY: what was on it has ended, or is never resumed; the guest is kept beside it.
-    unsafe { real.give(&guest, is_heir) };
+    unsafe { real.give(&guest) };
     let thread = real.name();
     let task = GuestTask(Some(Carried { guest: guest.clone(), real: Some(real) }));
     // A future that is refused comes back, to be dropped where the run's state is not borrowed.
@@ -652,52 +673,19 @@ impl Threads {
 impl Cluster {
     /// Whether something that seldom happens at a call happens at this one.
     #[inline]
-    fn happens(&mut self, rate: impl Fn(&mut Rates) -> &mut Seldom) -> bool {
+    fn happens(&mut self, what: impl FnOnce(&Rates) -> &Seldom) -> bool {
         if current().is_some_and(|guest| guest.is_logging.get()) {
             return false;
         }
-        if let Some(rates) = &mut self.threads.rates
-            && let Seldom { left: left @ 2.., .. } = rate(rates)
-        {
-            *left -= 1;
-            return false;
-        }
-        self.happens_or_draw(rate)
-    }
-
-    #[cold]
-    fn happens_or_draw(&mut self, rate: impl Fn(&mut Rates) -> &mut Seldom) -> bool {
-        let left = match *rate(self.rates()) {
-            Seldom { once_in, left: 0 } => self.draw_calls(once_in),
-            Seldom { left, .. } => left,
-        };
-        rate(self.rates()).left = left - 1;
-        left == 1
-    }
-
-    fn rates(&mut self) -> &mut Rates {
-        let kernel = &mut self.kernel;
-        self.threads.rates.get_or_insert_with(|| {
-            let mut draw = || ONCE_IN[kernel.draw(Stream::Schedule, ONCE_IN.len() as u64) as usize];
-            let preemption = draw();
-            let mut seldom = || Seldom { once_in: draw(), left: 0 };
-            Rates { preemption, short_transfer: seldom(), spurious_wake: seldom() }
-        })
-    }
-
-    /// At which call from now on something happens that happens once in so many: the last that may be, where a replay has
-    /// no draw.
-    fn draw_calls(&mut self, once_in: u64) -> u64 {
-        match once_in {
-            0 => u64::MAX,
-            _ => 2 * once_in - 1 - self.kernel.draw(Stream::Schedule, 2 * once_in - 1),
-        }
+        let Self { threads, kernel, .. } = self;
+        let rates = threads.rates.get_or_insert_with(|| Rates::drawn(kernel));
+        what(rates).happens(|below| kernel.draw(Stream::Schedule, below))
     }
 
     /// How much of a stream's transfer of `length` bytes is made.
     #[inline]
     pub(crate) fn transfer_length(&mut self, length: usize) -> usize {
-        match length > 1 && self.happens(|rates| &mut rates.short_transfer) {
+        match length > 1 && self.happens(|rates| &rates.short_transfer) {
             true => 1 + self.kernel.draw(Stream::Schedule, length as u64 - 1) as usize,
             false => length,
         }
@@ -767,5 +755,37 @@ impl Cluster {
     pub(crate) fn threads_gone(&mut self, machine: u32) {
         self.threads.all.retain(|(of, _), _| *of != machine);
         self.threads.alive.remove(&machine);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_once_in_so_many_calls_does_so_on_average_and_at_any_of_them() {
+        let seldom = Seldom { once_in: 6, left: Cell::new(0) };
+        let mut drawn = 0;
+        // Each number below the bound once.
+        let gaps: Vec<usize> = (0..11)
+            .map(|_| {
+                let mut happens = || {
+                    seldom.happens(|below| {
+                        assert_eq!(below, 11);
+                        drawn += 1;
+                        drawn - 1
+                    })
+                };
+                1 + (0..100).take_while(|_| !happens()).count()
+            })
+            .collect();
+        assert_eq!(gaps, (1..=11).rev().collect::<Vec<_>>(), "where nothing is drawn, as late as can be");
+        assert_eq!(gaps.iter().sum::<usize>(), 6 * gaps.len());
+    }
+
+    #[test]
+    fn what_never_happens_draws_nothing() {
+        let never = Seldom { once_in: 0, left: Cell::new(0) };
+        assert!((0..1000).all(|_| !never.happens(|_| unreachable!("it draws"))));
     }
 }

@@ -564,6 +564,18 @@ fn a_program_that_fails_is_the_failure_of_a_run_in_which_nobody_looks_or_allows_
 }
 
 #[test]
+fn to_stop_what_has_failed_is_no_look_at_how() {
+    let outcome = run(1, |sim| async move {
+        let machine = sim.program("fails", || Err::<(), _>("no luck")).start().await?;
+        sim.clock().sleep(SECOND).await;
+        machine.stop().await.expect_err("it has ended");
+        Ok(())
+    });
+    let failure = outcome.failure.expect("it is not lost").to_string();
+    assert!(failure.contains("\"fails\" failed"), "{failure}");
+}
+
+#[test]
 fn a_life_says_whose_it_was_and_what_main_returned() {
     check(Seed(1), |sim| async move {
         let fails = sim.program("fails", || {

@@ -20,11 +20,19 @@ mod waiting; // several threads that wait on one socket
 mod tokio; // tokio in daemons and tasks
 
 use steelmill_core::Result;
-use steelmill_sim::Sim;
+use steelmill_sim::{Campaign, ExitStatus, Sim};
 
 /// A program on a machine of its own, which has to end well.
-async fn succeeds(sim: Sim, main: impl Fn() + Send + Sync + 'static) -> Result {
+async fn succeeds<R: ExitStatus>(sim: Sim, main: impl Fn() -> R + Send + Sync + 'static) -> Result {
     let life = sim.program("program", main).start().await?.ended().await;
     anyhow::ensure!(life.is_success(), "{life}");
     Ok(())
+}
+
+/// The same in simulations with several schedules, and on Linux itself if `ASK_LINUX` is set.
+fn both(main: fn() -> std::io::Result<()>) {
+    Campaign::new(move |sim| succeeds(sim, main)).seeds(20).check();
+    if std::env::var_os("ASK_LINUX").is_some() {
+        main().expect("Linux does the same");
+    }
 }

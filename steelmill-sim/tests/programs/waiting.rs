@@ -13,22 +13,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use steelmill_sim::{Campaign, Sim};
+use crate::both;
 
 /// So long takes whatever is on its way, on a busy machine.
 const WHILE: Duration = Duration::from_millis(300);
-
-fn both(main: fn() -> IoResult<()>) {
-    let scenario = move |sim: Sim| async move {
-        let life = sim.program("program", main).start().await?.ended().await;
-        anyhow::ensure!(life.is_success(), "{life}");
-        Ok(())
-    };
-    Campaign::new(scenario).seeds(20).check();
-    if std::env::var_os("ASK_LINUX").is_some() {
-        main().expect("Linux does the same");
-    }
-}
 
 /// Has so many threads wait, and gives what each of them gets.
 fn waiting<T: Send + 'static>(

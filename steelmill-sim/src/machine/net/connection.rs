@@ -298,6 +298,13 @@ impl Connection {
             || self.into(side).readable() > 0
             || self.into(side).has_fin_arrived()
     }
+
+    /// Whether a write would not block: it fails, or there is room.
+    pub(crate) fn is_writable(&mut self, side: Side, now: Nanos) -> bool {
+        self.end(side).state != State::Established
+            || self.out(side).is_write_shut()
+            || self.out(side).usable_window(now) > 0
+    }
 }
 
 /// The key of an end in [`MachineIndex`] and [`EndsByLink`].

@@ -180,7 +180,7 @@ impl Socket {
         self.protocol == Protocol::Udp
     }
 
-    /// The connection, of a TCP socket that has one.
+    /// The connection, of a TCP socket that has one. It is read, written and waited for without a copy of the socket, which is long.
     #[inline]
     pub(crate) fn connection(&self) -> Option<(ConnectionId, Side)> {
         match self.kind {

@@ -101,7 +101,7 @@ const NAMELESS: usize = 16;
 const LINE: usize = 64;
 
 /// What is not longer than this is copied along with changes on both sides of it: that takes less time than to look at it.
-const GAP: usize = 1024;
+const GAP: usize = 256;
 
 // SAFETY: it is plain data.
 unsafe impl Sync for Image {}

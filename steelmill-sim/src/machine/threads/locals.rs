@@ -19,22 +19,33 @@ struct Object {
     size: usize,
 }
 
-/// Those of all objects; `None` where they cannot be told from the C library's.
-static OBJECTS: OnceLock<Option<Objects>> = OnceLock::new();
-
 struct Objects {
     all: Vec<Object>,
-    /// How many objects had been loaded by then: the thread-locals of later ones lie elsewhere in each thread.
+    /// How many had been loaded by then.
     loaded: u64,
+}
+
+/// Those that were there before `main`, whose thread-locals are at the same place in each thread; `None` where they cannot be told from
+/// the C library's. Those of libraries that are loaded later are anywhere.
+static OBJECTS: OnceLock<Option<Objects>> = OnceLock::new();
+
+#[cfg(target_os = "linux")]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static FIND_OBJECTS: extern "C" fn() = find_objects;
+
+#[cfg(target_os = "linux")]
+extern "C" fn find_objects() {
+    OBJECTS.get_or_init(read);
+}
+
+fn objects() -> Option<&'static Objects> {
+    OBJECTS.get()?.as_ref()
 }
 
 /// Whether they can be restored.
 pub(super) fn are_known() -> bool {
     objects().is_some_and(|objects| objects.loaded == loaded())
-}
-
-fn objects() -> Option<&'static Objects> {
-    OBJECTS.get_or_init(read).as_ref()
 }
 
 /// Has the thread-locals of a thread as they are when one begins.
@@ -107,7 +118,6 @@ fn read() -> Option<Objects> {
         let image = object.dlpi_addr as usize + header.p_vaddr as usize;
         let from_pointer = start.wrapping_sub(found.thread_pointer).cast_signed();
         match &mut found.all {
-            // Those in front of the thread pointer were there when the program began.
             Some(all) if start != 0 && from_pointer < 0 => {
                 all.push(Object { from_pointer, image: image..image + header.p_filesz as usize, size });
             }
@@ -121,4 +131,31 @@ fn read() -> Option<Objects> {
     // SAFETY: the function is called while this waits.
     unsafe { libc::dl_iterate_phdr(Some(next), (&raw mut found).cast()) };
     Some(Objects { all: found.all?, loaded: loaded() })
+}
+
+#[cfg(all(test, target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_of_a_library_that_is_loaded_later_are_not_known() {
+        assert!(are_known());
+        // SAFETY: it is a part of the C library, and has no constructor that matters.
+        let library = unsafe { libc::dlopen(c"libresolv.so.2".as_ptr(), libc::RTLD_NOW) };
+        assert!(!library.is_null());
+        assert!(!are_known());
+    }
+
+    #[test]
+    fn they_were_found_before_main() {
+        assert!(OBJECTS.get().is_some(), "by the constructor, as nobody else looks");
+        thread_local! { static LOCAL: std::cell::Cell<u64> = const { std::cell::Cell::new(7) } }
+        let pointer = super::super::context::thread_pointer().expect("on this processor");
+        let local = LOCAL.with(|local| std::ptr::from_ref(local).addr());
+        let is_in = |object: &Object| {
+            let start = pointer.wrapping_add_signed(object.from_pointer);
+            (start..start + object.size).contains(&local)
+        };
+        assert!(objects().is_some_and(|objects| objects.all.iter().any(is_in)));
+    }
 }

@@ -120,8 +120,8 @@ impl RealThread {
     ///
     /// # Safety
     /// No other is on it that may be resumed, and the guest is kept until it has ended or is not to execute any more.
-    pub(super) unsafe fn give(&mut self, guest: &Guest, is_used: bool) {
-        if is_used {
+    pub(super) unsafe fn give(&mut self, guest: &Guest) {
+        if guest.is_heir {
             // SAFETY: nothing executes with them: what did has ended, or is never resumed.
             unsafe { locals::restore(self.turns.thread_pointer()) };
         }

@@ -151,16 +151,15 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return true;
         };
-        let fails = connection.end(side).state != State::Established || connection.out(side).is_write_shut();
-        if fails || connection.out(side).usable_window(now) > 0 {
-            return true;
+        let is_writable = connection.is_writable(side, now);
+        if !is_writable {
+            self.await_window(id, side);
         }
-        self.await_window(id, side);
-        false
+        is_writable
     }
 
     /// Marks the writer of a full pipe as blocked, and schedules the window update that wakes it.
-    fn await_window(&mut self, id: ConnectionId, side: Side) {
+    pub(crate) fn await_window(&mut self, id: ConnectionId, side: Side) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };

@@ -57,23 +57,23 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLHUP | libc::EPOLLRDHUP) as u32;
         };
-        let end = connection.end(side);
-        if end.state == State::SynSent {
+        if connection.end(side).state == State::SynSent {
             return 0;
         }
-        let (has_error, is_open, is_shut) =
-            (end.error.is_some(), end.state == State::Established, end.is_read_shut);
-        let pipe = connection.into(side);
-        let (has_bytes, is_ended) = (pipe.readable() > 0, pipe.has_fin_arrived() || is_shut);
-        let out = connection.out(side);
-        let is_finished = out.is_write_shut();
-        let has_room = out.usable_window(now) > 0;
+        let (is_readable, is_writable) = (connection.is_readable(side), connection.is_writable(side, now));
+        let is_ended = connection.into(side).has_fin_arrived() || connection.end(side).is_read_shut;
+        let is_finished = connection.out(side).is_write_shut();
+        let end = connection.end(side);
+        let (has_error, is_open) = (end.error.is_some(), end.state == State::Established);
+        if !is_writable {
+            self.await_window(id, side);
+        }
         let when = |holds: bool, event: i32| if holds { event } else { 0 };
-        let ready = when(has_bytes || is_ended || !is_open, libc::EPOLLIN)
+        let ready = when(is_readable, libc::EPOLLIN)
             | when(is_ended || !is_open, libc::EPOLLRDHUP)
             | when(is_ended && is_finished || !is_open, libc::EPOLLHUP)
             | when(has_error, libc::EPOLLERR)
-            | when(is_finished || !is_open || has_room || self.tcp_is_writable(id, side), libc::EPOLLOUT);
+            | when(is_writable, libc::EPOLLOUT);
         ready as u32
     }
 

@@ -37,9 +37,7 @@ impl Cluster {
         let limit = buffers.room();
         let read = self.tcp_read(id, side, limit, !peek, |first, second| {
             buffers.put(0, first);
-            if !second.is_empty() {
-                buffers.put(first.len(), second);
-            }
+            buffers.put(first.len(), second);
         });
         match read.map_err(errno)? {
             None if self.net.tcp.get(id).is_some_and(|one| one.end(side).is_read_shut) => {
