@@ -188,8 +188,8 @@ mod linux {
             calls::futex::wake_guests(a as usize, b as c_int, c as usize, f as u32);
         }
         if cluster::is_simulating() {
-            if calls::refused::is_refused(number) {
-                return calls::answer(Err(libc::ENOSYS));
+            if let Some(code) = calls::refused::refusal(number) {
+                return calls::answer(Err(code));
             }
             // The calls of guests' own code, by their numbers: as those past the C library.
             #[cfg(target_arch = "x86_64")]

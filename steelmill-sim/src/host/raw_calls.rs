@@ -125,8 +125,8 @@ pub(super) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
             unsafe { libc::$function($(<$argument>::of(words.next().unwrap_or(0))),*) as isize }
         }};
     }
-    if calls::is_refused(number) {
-        return -(libc::ENOSYS as isize);
+    if let Some(code) = calls::refusal(number) {
+        return -(code as isize);
     }
     let result = match number {
         libc::SYS_read => function!(read(c_int, *mut c_void, usize)),
@@ -333,6 +333,69 @@ pub(super) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
         libc::SYS_removexattr => function!(removexattr(*const c_char, *const c_char)),
         libc::SYS_lremovexattr => function!(lremovexattr(*const c_char, *const c_char)),
         libc::SYS_fremovexattr => function!(fremovexattr(c_int, *const c_char)),
+        libc::SYS_getrlimit => function!(getrlimit64(libc::c_uint, *mut libc::rlimit64)),
+        libc::SYS_setrlimit => function!(setrlimit64(libc::c_uint, *const libc::rlimit64)),
+        libc::SYS_prlimit64 => {
+            function!(prlimit64(libc::pid_t, libc::c_uint, *const libc::rlimit64, *mut libc::rlimit64))
+        }
+        libc::SYS_memfd_create => function!(memfd_create(*const c_char, libc::c_uint)),
+        libc::SYS_close_range => function!(close_range(libc::c_uint, libc::c_uint, c_int)),
+        libc::SYS_fchownat => {
+            function!(fchownat(c_int, *const c_char, libc::uid_t, libc::gid_t, c_int))
+        }
+        libc::SYS_mlock | libc::SYS_mlock2 => function!(mlock(*const c_void, usize)),
+        libc::SYS_munlock => function!(munlock(*const c_void, usize)),
+        libc::SYS_mlockall => function!(mlockall(c_int)),
+        libc::SYS_munlockall => function!(munlockall()),
+        libc::SYS_getcpu => {
+            let [cpu, node, ..] = arguments;
+            // SAFETY: as the caller says.
+            let places: [*mut libc::c_uint; 2] = [cpu, node].map(Argument::of);
+            // SAFETY: getcpu(2): each is null, or valid for a write.
+            places
+                .into_iter()
+                .for_each(|place| unsafe { place.as_mut().into_iter().for_each(|cpu| *cpu = 0) });
+            0
+        }
+        libc::SYS_getuid => function!(getuid()),
+        libc::SYS_geteuid => function!(geteuid()),
+        libc::SYS_getgid => function!(getgid()),
+        libc::SYS_getegid => function!(getegid()),
+        libc::SYS_getresuid => {
+            function!(getresuid(*mut libc::uid_t, *mut libc::uid_t, *mut libc::uid_t))
+        }
+        libc::SYS_getresgid => {
+            function!(getresgid(*mut libc::gid_t, *mut libc::gid_t, *mut libc::gid_t))
+        }
+        libc::SYS_setuid => function!(setuid(libc::uid_t)),
+        libc::SYS_setgid => function!(setgid(libc::gid_t)),
+        libc::SYS_setreuid => function!(setreuid(libc::uid_t, libc::uid_t)),
+        libc::SYS_setregid => function!(setregid(libc::gid_t, libc::gid_t)),
+        libc::SYS_setresuid => function!(setresuid(libc::uid_t, libc::uid_t, libc::uid_t)),
+        libc::SYS_setresgid => function!(setresgid(libc::gid_t, libc::gid_t, libc::gid_t)),
+        libc::SYS_getgroups => function!(getgroups(c_int, *mut libc::gid_t)),
+        libc::SYS_getppid => function!(getppid()),
+        libc::SYS_getpgid => function!(getpgid(libc::pid_t)),
+        libc::SYS_getsid => function!(getsid(libc::pid_t)),
+        libc::SYS_getpgrp => function!(getpgrp()),
+        // The call gives 20 less the function's value, so that no value is negative.
+        libc::SYS_getpriority => 20,
+        libc::SYS_sched_getscheduler => function!(sched_getscheduler(libc::pid_t)),
+        libc::SYS_tkill => {
+            let [_, signal, ..] = arguments;
+            // SAFETY: a signal may be sent to the own process.
+            unsafe { libc::kill(0, signal as c_int) as isize }
+        }
+        libc::SYS_tgkill => {
+            let [process, _, signal, ..] = arguments;
+            // SAFETY: as above.
+            unsafe { libc::kill(process as libc::pid_t, signal as c_int) as isize }
+        }
+        libc::SYS_exit_group => {
+            let [code, ..] = arguments;
+            // SAFETY: it may be called at any time.
+            unsafe { libc::_exit(code as c_int) }
+        }
         libc::SYS_getpid => function!(getpid()),
         libc::SYS_gettid => function!(gettid()),
         libc::SYS_uname => function!(uname(*mut libc::utsname)),

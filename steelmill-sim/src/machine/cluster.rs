@@ -21,8 +21,10 @@ use steelmill_core::RunningFactory;
 
 use super::descriptors::{Descriptors, FileId};
 use super::disk::{Disks, Mappings};
+use super::exit_functions::ExitFunctions;
 use super::futex::Futexes;
 use super::hosts::Hosts;
+use super::limits::Limits;
 use super::lock_watch::LockWatch;
 use super::machine::Machine;
 use super::moments::Moments;
@@ -75,6 +77,8 @@ pub(crate) struct Cluster {
     pub(crate) lock_watches: Vec<LockWatch>,
     pub(crate) descriptors: Descriptors,
     pub(crate) disks: Disks,
+    pub(crate) limits: Limits,
+    pub(crate) exit_functions: ExitFunctions,
     pub(crate) mappings: Mappings,
     pub(crate) runtimes: Runtimes,
     pub(crate) statics: Statics,
@@ -184,6 +188,8 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         lock_watches: Vec::new(),
         descriptors: Descriptors::default(),
         disks: Disks::default(),
+        limits: Limits::default(),
+        exit_functions: ExitFunctions::default(),
         mappings: Mappings::default(),
         runtimes: Runtimes::default(),
         statics: Statics::default(),

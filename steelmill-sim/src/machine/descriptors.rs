@@ -42,8 +42,8 @@ pub(crate) type Errno = i32;
 /// FD_SETSIZE (1024), so that select(2) may be given ours.
 pub(crate) const FIRST: i32 = 600;
 
-/// How many descriptors a process may have, as Linux's default RLIMIT_NOFILE.
-const LIMIT: usize = 1024;
+/// To how many descriptors a process may raise its limit, as systemd has it.
+pub(crate) const DESCRIPTORS_MAX: u64 = 1 << 19;
 
 /// Names a file of a run.
 pub(crate) type FileId = u32;
@@ -142,21 +142,9 @@ impl Descriptors {
         }
     }
 
-    /// The least free descriptor from `least` on, as POSIX wants it.
-    /// `numbers` are those of a runtime that is nobody's.
-    fn name(
-        &mut self,
-        process: Process,
-        id: FileId,
-        least: i32,
-        numbers: Option<Range<i32>>,
-    ) -> Result<i32, Errno> {
-        let machine = process.machine;
-        let (least, end) = match numbers {
-            Some(numbers) if machine == NOBODY => (numbers.start, numbers.end),
-            _ => (least, FIRST + LIMIT as i32),
-        };
-        let fd = self.numbers.free(machine, least..end).ok_or(libc::EMFILE)?;
+    /// The least free descriptor of some numbers, as POSIX wants it.
+    fn name(&mut self, machine: u32, id: FileId, numbers: Range<i32>) -> Result<i32, Errno> {
+        let fd = self.numbers.free(machine, numbers).ok_or(libc::EMFILE)?;
         self.numbers.insert(machine, fd, id);
         self.get(id).references += 1;
         Ok(fd)
@@ -172,8 +160,8 @@ impl Cluster {
         is_nonblocking: bool,
     ) -> Result<i32, Errno> {
         let id = self.descriptors.add_file(object, is_nonblocking);
-        let numbers = self.numbers_for(process);
-        let named = self.descriptors.name(process, id, FIRST, numbers);
+        let numbers = self.numbers_for(process, FIRST);
+        let named = self.descriptors.name(process.machine, id, numbers);
         if named.is_err() {
             self.close_file(id);
         }
@@ -183,8 +171,8 @@ impl Cluster {
     /// Another descriptor for the file of one, `least` or greater.
     pub(crate) fn duplicate(&mut self, process: Process, fd: i32, least: i32) -> Result<i32, Errno> {
         let (id, _) = self.descriptors.file(process, fd)?;
-        let numbers = self.numbers_for(process);
-        self.descriptors.name(process, id, least.max(FIRST), numbers)
+        let numbers = self.numbers_for(process, least.max(FIRST));
+        self.descriptors.name(process.machine, id, numbers)
     }
 
     /// Has a descriptor name the file of another one, whatever it named before (dup2(2)).
@@ -193,8 +181,8 @@ impl Cluster {
         if fd == to {
             return Ok(fd);
         }
-        if !(FIRST..FIRST + LIMIT as i32).contains(&to) {
-            return Err(libc::EBADF); // a number of the real process
+        if !(FIRST..FIRST + self.descriptors_limit(process.machine)).contains(&to) {
+            return Err(libc::EBADF); // a number of the real process, or beyond the limit
         }
         // It is kept, should this be its last name.
         self.descriptors.get(id).references += 1;
@@ -203,8 +191,20 @@ impl Cluster {
         Ok(to)
     }
 
-    fn numbers_for(&self, process: Process) -> Option<Range<i32>> {
-        (process.machine == NOBODY).then(|| self.runtimes.descriptors())
+    /// What a new descriptor of a process may be, `least` or greater; or of a runtime that is nobody's.
+    fn numbers_for(&self, process: Process, least: i32) -> Range<i32> {
+        match process.machine {
+            NOBODY => self.runtimes.descriptors(),
+            machine => least..FIRST + self.descriptors_limit(machine),
+        }
+    }
+
+    /// Closes all descriptors of a process in a range.
+    pub(crate) fn close_descriptors(&mut self, process: Process, first: u32, last: u32) {
+        let [first, end] = [first, last.saturating_add(1)].map(|fd| i32::try_from(fd).unwrap_or(i32::MAX));
+        for fd in self.descriptors.numbers.open(process.machine, first..end) {
+            let _ = self.close_descriptor(process, fd); // it is open
+        }
     }
 
     /// Closes a descriptor, and its file with the last one.

@@ -548,6 +548,8 @@ impl Cluster {
         self.close_sockets(machine, ending == ProcessEnd::Exit);
         self.disk_process_ended(machine);
         self.descriptors_gone(machine);
+        self.limits_gone(machine);
+        self.exit_functions_gone(machine);
         let lost = match ending {
             ProcessEnd::PowerLoss => self.disk_lost_power(machine),
             ProcessEnd::Exit => Vec::new(),

@@ -41,4 +41,6 @@ pub(crate) mod runtimes; // tokio runtimes of machines' tasks
 pub(crate) mod thread_data; // pthread_key_create(3)
 pub(crate) mod threads; // guest threads
 
+pub(crate) mod exit_functions; // atexit(3)
+pub(crate) mod limits; // limits of resources
 pub(crate) mod links; // partition, hold, impair, reset, latency

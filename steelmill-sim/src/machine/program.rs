@@ -240,9 +240,15 @@ fn flush_streams(process: Process) {
 
 /// Ends the process of this guest thread as exit(3) does: all its threads, this one too.
 pub(crate) fn exit(machine: Machine, code: i32) -> ! {
+    threads::call_exit_functions(code);
     if let Some(process) = threads::process() {
         flush_streams(process);
     }
+    exit_now(machine, code)
+}
+
+/// The same as _exit(2) does: nothing of the program is called any more.
+pub(crate) fn exit_now(machine: Machine, code: i32) -> ! {
     machine.end(ProcessEnd::Exit, LifeEnd::ExitCode(code));
     drop(machine);
     threads::never_again()

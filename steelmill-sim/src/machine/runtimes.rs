@@ -26,7 +26,7 @@ pub(super) const NOBODY: u32 = u32::MAX - 1;
 
 /// The first descriptor of the first runtime, and how many each may have. No process has others of these numbers, so that
 /// one tells whose it is, where no task is polled too.
-const FIRST_OF_RUNTIMES: i32 = 1 << 16;
+const FIRST_OF_RUNTIMES: i32 = 1 << 20;
 const OF_EACH: i32 = 16;
 
 /// Where tasks of tokio were spawned, by machine and tokio's number.

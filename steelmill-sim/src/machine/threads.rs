@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "creating and resuming threads; the argument stands beside each place")]
 
 mod context; // from one thread to another
+mod exit; // a thread that ends in the middle
 mod locals; // thread-locals of the next thread at the same place
 mod real_thread; // threads of the C library
 
@@ -29,6 +30,7 @@ use real_thread::{RealThread, Wanted};
 
 use super::allocators;
 use super::cluster::{self, Cluster, Shared};
+use super::exit_functions::ExitFunction;
 use super::signals::{self, SignalSet};
 use super::thread_data;
 use super::waker::waker;
@@ -520,12 +522,9 @@ extern "C" fn execute(guest: *mut c_void) {
     CURRENT.set(guest);
     guest.has_begun.set(true);
     (guest.setup)();
-    let result = (guest.routine)(guest.argument);
-    // As glibc: last registered, first run; destructors may register others.
-    while let Some((destroy, object)) = guest.next_destructor() {
-        // SAFETY: the compiler's runtime registered it for this thread, to be called once.
-        unsafe { destroy(object) };
-    }
+    let returned = exit::call(guest.routine, guest.argument);
+    let result = returned.unwrap_or_else(|| guest.result.get());
+    guest.destroy_thread_locals();
     thread_data::destroy(|destructor| !allocators::have(destructor));
     allocators::leave();
     guest.result.set(result);
@@ -535,6 +534,26 @@ extern "C" fn execute(guest: *mut c_void) {
     unsafe {
         Shared::NONE.enter();
         guest.turns.end();
+    }
+}
+
+/// The C library is about to unwind this guest thread to its end, with a result.
+pub(crate) fn exits_with(result: *mut c_void) {
+    if let Some(guest) = current() {
+        guest.result.set(result);
+    }
+}
+
+/// Does what exit(3) does first: calls the destructors of the calling thread's thread-locals, then what the process has registered.
+pub(crate) fn call_exit_functions(code: i32) {
+    let Some(guest) = current() else { return };
+    guest.destroy_thread_locals();
+    let Process { run, machine, .. } = guest.place;
+    while let Some(function) = cluster::with(run, |run| run.exit_functions.take_last(machine)) {
+        match function {
+            ExitFunction::WithArgument(function, argument) => function(argument),
+            ExitFunction::WithCode(function, argument) => function(code, argument),
+        }
     }
 }
 
@@ -616,6 +635,14 @@ impl Guest {
         // SAFETY: it has parked, and not ended.
         unsafe { self.turns.resume() };
         self.stack.take()
+    }
+
+    /// Calls the destructors of this thread's thread-locals. As glibc: last registered, first run; they may register others.
+    fn destroy_thread_locals(&self) {
+        while let Some((destroy, object)) = self.next_destructor() {
+            // SAFETY: the compiler's runtime registered it for this thread, to be called once.
+            unsafe { destroy(object) };
+        }
     }
 
     fn next_destructor(&self) -> Option<Destructor> {

@@ -2,6 +2,7 @@
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 mod disk; // files that a program writes, and power losses
+mod endings; // ends of threads and processes
 mod files; // what a program finds of files and of other processes
 mod guests; // threads, locks, blocking sockets, runtimes
 mod locks; // locks of C code

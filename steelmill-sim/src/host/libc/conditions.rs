@@ -261,7 +261,7 @@ const DONE: u32 = 2;
 /// # Safety
 /// As pthread_once(3).
 #[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_once(control: *mut pthread_once_t, action: extern "C" fn()) -> c_int {
+pub(super) unsafe extern "C" fn pthread_once(control: *mut pthread_once_t, action: extern "C" fn()) -> c_int {
     let Some(process) = guest() else {
         // SAFETY: as ours.
         return unsafe {

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo, msghdr, ucred};
 
-use super::identity::{USER, process_number};
+use super::identity::process_number;
+use super::users::USER;
 use crate::machine::cluster;
 use crate::machine::descriptors::{Credentials, Errno};
 use crate::machine::world::Process;

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int, c_long, c_void};
 
-use libc::dirent64;
+use libc::{dirent64, size_t, ssize_t};
 
 use super::paths::{at_path, confined};
 use super::{answer, process_of, set_errno};
@@ -183,6 +183,18 @@ unsafe extern "C" fn seekdir(stream: *mut c_void, to: c_long) {
         Some(directory) => directory.next = to.max(0) as usize,
         // SAFETY: as ours.
         None => unsafe { real!("seekdir", fn(*mut c_void, c_long) -> ())(stream, to) },
+    }
+}
+
+/// # Safety
+/// As getdents64(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getdents64(fd: c_int, buffer: *mut c_void, room: size_t) -> ssize_t {
+    // SAFETY: as ours.
+    match unsafe { entries(fd, buffer.cast(), room) } {
+        Some(result) => answer(result.map(|length| length as ssize_t)),
+        // SAFETY: as ours.
+        None => unsafe { real!("getdents64", fn(c_int, *mut c_void, size_t) -> ssize_t)(fd, buffer, room) },
     }
 }
 

@@ -216,6 +216,24 @@ unsafe extern "C" fn eventfd(count: c_uint, flags: c_int) -> c_int {
     answer(cluster::with(process.run, |run| run.open_file(process, Object::Event(event), is_nonblocking)))
 }
 
+/// # Safety
+/// As eventfd_read(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn eventfd_read(fd: c_int, count: *mut u64) -> c_int {
+    // SAFETY: as ours.
+    let read = unsafe { libc::read(fd, count.cast(), size_of::<u64>()) };
+    if read == size_of::<u64>() as isize { 0 } else { -1 }
+}
+
+/// # Safety
+/// As eventfd_write(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn eventfd_write(fd: c_int, count: u64) -> c_int {
+    // SAFETY: the number is valid for a read.
+    let written = unsafe { libc::write(fd, (&raw const count).cast(), size_of::<u64>()) };
+    if written == size_of::<u64>() as isize { 0 } else { -1 }
+}
+
 /// Waits for descriptors; how many are ready.
 ///
 /// # Safety

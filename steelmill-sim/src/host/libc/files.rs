@@ -1,14 +1,15 @@
 //! Reading, writing and closing descriptors, and what fcntl(2) and ioctl(2) set on them.
 
-use std::ffi::{c_int, c_ulong, c_void};
+use std::ffi::{c_int, c_uint, c_ulong, c_void};
 use std::io::IoSlice;
 
 use libc::{iovec, size_t, ssize_t};
 use smallvec::SmallVec;
 
-use super::{answer, caller, file_locks, interfaces, process_of, sockets, transfers, when_ready};
+use super::paths::confined;
+use super::{answer, caller, file_locks, interfaces, process_of, set_errno, sockets, transfers, when_ready};
 use crate::machine::cluster::{self, Cluster};
-use crate::machine::descriptors::{Buffers, Direction, Errno, FileId, Object, Read};
+use crate::machine::descriptors::{Buffers, Direction, Errno, FIRST, FileId, Object, Read};
 use crate::machine::real::real;
 use crate::machine::runtimes::{caller_of, is_orphan};
 use crate::machine::world::Process;
@@ -259,6 +260,61 @@ unsafe extern "C" fn close(fd: c_int) -> c_int {
     }
 }
 
+/// # Safety
+/// As close_range(2). Those of the real process stay open, but for its standard streams, which a machine's process does not close.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    /// CLOSE_RANGE_CLOEXEC: they are marked instead, which has no effect here.
+    const MARKS: c_int = 4;
+    let Some(process) = confined() else {
+        // SAFETY: as ours.
+        return unsafe { real!("close_range", fn(c_uint, c_uint, c_int) -> c_int)(first, last, flags) };
+    };
+    if first > last {
+        return answer(Err(libc::EINVAL));
+    }
+    if flags & MARKS == 0 {
+        cluster::with(process.run, |run| run.close_descriptors(process, first, last));
+    }
+    0
+}
+
+/// # Safety
+/// As closefrom(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn closefrom(first: c_int) {
+    match confined() {
+        // SAFETY: as ours.
+        Some(_) => unsafe { _ = close_range(first.max(0) as c_uint, c_uint::MAX, 0) },
+        // SAFETY: as ours.
+        None => unsafe { real!("closefrom", fn(c_int) -> ())(first) },
+    }
+}
+
+/// No descriptor of a process is a terminal, whatever the real process writes to.
+///
+/// # Safety
+/// As isatty(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn isatty(fd: c_int) -> c_int {
+    match confined() {
+        Some(process) => {
+            let is_known =
+                fd < FIRST || cluster::with(process.run, |run| run.descriptors.file(process, fd).is_ok());
+            set_errno(if is_known { libc::ENOTTY } else { libc::EBADF });
+            0
+        }
+        // SAFETY: as ours.
+        None => unsafe { real!("isatty", fn(c_int) -> c_int)(fd) },
+    }
+}
+
+/// Whether a request is one to a terminal: TCGETS to TIOCGPTPEER.
+fn is_of_terminal(request: c_ulong) -> bool {
+    request >> 8 & 0xff == 0x54
+        && !matches!(request, libc::FIONBIO | libc::FIONREAD | libc::FIOCLEX | libc::FIONCLEX)
+}
+
 /// What the kernel of a 64-bit system tells of every open file; the crate libc has zero for it.
 const LARGE: c_int = 0o100_000;
 
@@ -344,6 +400,9 @@ unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_in
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_int) -> c_int {
     let Some(process) = process_of(fd) else {
+        if is_of_terminal(request) && confined().is_some() {
+            return answer(Err(libc::ENOTTY));
+        }
         // SAFETY: as ours.
         return unsafe { real!("ioctl", fn(c_int, c_ulong, *mut c_int) -> c_int)(fd, request, argument) };
     };

@@ -1,13 +1,14 @@
-//! What a program learns of the machine and the process it runs on: CPUs, host name, user, numbers of processes and threads.
+//! What a program learns of the machine and the process it runs on: CPUs, host name, numbers of processes and threads.
 //!
 //! The machine of the simulation answers, not the one that simulates, so that a run repeats elsewhere.
 
-use std::ffi::{c_char, c_int, c_long};
+use std::ffi::{c_char, c_int, c_long, c_uint};
 
 use libc::{cpu_set_t, pid_t, size_t, utsname};
 
-use super::{answer, caller, guest, usage};
+use super::{answer, caller, guest, limits, usage};
 use crate::machine::cluster;
+use crate::machine::descriptors::Errno;
 use crate::machine::real::real;
 use crate::machine::threads::current_task;
 use crate::machine::world::Process;
@@ -22,9 +23,6 @@ const FIRST_PROCESS: u32 = 1000;
 pub(super) fn process_number(process: Process) -> pid_t {
     (FIRST_PROCESS + process.machine * 1000 + process.incarnation % 1000) as pid_t
 }
-
-/// The user and the group of every process, who has no entry in passwd(5).
-pub(super) const USER: libc::uid_t = 1000;
 
 /// The parent of every process: the machine's init system.
 const PARENT: pid_t = 1;
@@ -92,6 +90,7 @@ unsafe extern "C" fn sysconf(name: c_int) -> c_long {
     match name {
         libc::_SC_NPROCESSORS_ONLN | libc::_SC_NPROCESSORS_CONF if caller().is_some() => CPUS as c_long,
         libc::_SC_PHYS_PAGES if caller().is_some() => (usage::MEMORY / usage::PAGE) as c_long,
+        libc::_SC_OPEN_MAX if let Some(process) = caller() => limits::open_files(process) as c_long,
         libc::_SC_AVPHYS_PAGES if caller().is_some() => (usage::FREE / usage::PAGE) as c_long,
         // SAFETY: as ours.
         _ => unsafe { real!("sysconf", fn(c_int) -> c_long)(name) },
@@ -152,49 +151,97 @@ unsafe extern "C" fn gettid() -> pid_t {
     }
 }
 
-macro_rules! numbers {
-    ($($name:literal $function:ident -> $type:ty: $number:expr;)*) => {$(
+/// # Safety
+/// As getppid(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getppid() -> pid_t {
+    match caller() {
+        Some(_) => PARENT,
+        // SAFETY: as ours.
+        None => unsafe { real!("getppid", fn() -> pid_t)() },
+    }
+}
+
+/// # Safety
+/// As sched_getcpu(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sched_getcpu() -> c_int {
+    match caller() {
+        Some(_) => 0,
+        // SAFETY: as ours.
+        None => unsafe { real!("sched_getcpu", fn() -> c_int)() },
+    }
+}
+
+/// # Safety
+/// As getcpu(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getcpu(cpu: *mut c_uint, node: *mut c_uint) -> c_int {
+    if caller().is_none() {
+        // SAFETY: as ours.
+        return unsafe { real!("getcpu", fn(*mut c_uint, *mut c_uint) -> c_int)(cpu, node) };
+    }
+    // SAFETY: getcpu(2): each is null, or valid for a write.
+    let places = unsafe { [cpu.as_mut(), node.as_mut()] };
+    places.into_iter().flatten().for_each(|place| *place = 0);
+    0
+}
+
+/// The process leads a session and a group of its own, as what an init system starts.
+fn group_of(process: Process, pid: pid_t) -> Result<pid_t, Errno> {
+    let own = process_number(process);
+    if pid == 0 || pid == own { Ok(own) } else { Err(libc::ESRCH) }
+}
+
+macro_rules! groups {
+    ($($name:literal $function:ident;)*) => {$(
         /// # Safety
         /// As the system call of that name.
         #[unsafe(no_mangle)]
-        unsafe extern "C" fn $function() -> $type {
+        unsafe extern "C" fn $function(pid: pid_t) -> pid_t {
             match caller() {
-                Some(_) => $number,
+                Some(process) => answer(group_of(process, pid)),
                 // SAFETY: as ours.
-                None => unsafe { real!($name, fn() -> $type)() },
+                None => unsafe { real!($name, fn(pid_t) -> pid_t)(pid) },
             }
         }
     )*};
 }
 
-numbers! {
-    "getuid" getuid -> libc::uid_t: USER;
-    "geteuid" geteuid -> libc::uid_t: USER;
-    "getgid" getgid -> libc::gid_t: USER;
-    "getegid" getegid -> libc::gid_t: USER;
-    "getppid" getppid -> pid_t: PARENT;
+groups! {
+    "getpgid" getpgid;
+    "getsid" getsid;
 }
 
 /// # Safety
-/// As getpwuid_r(3).
+/// As getpgrp(2).
 #[unsafe(no_mangle)]
-unsafe extern "C" fn getpwuid_r(
-    user: libc::uid_t,
-    entry: *mut libc::passwd,
-    buffer: *mut c_char,
-    room: size_t,
-    found: *mut *mut libc::passwd,
-) -> c_int {
-    if caller().is_some() {
-        // SAFETY: getpwuid_r(3): it is valid for a write.
-        unsafe { found.write(std::ptr::null_mut()) };
-        return 0;
+unsafe extern "C" fn getpgrp() -> pid_t {
+    match caller() {
+        Some(process) => process_number(process),
+        // SAFETY: as ours.
+        None => unsafe { real!("getpgrp", fn() -> pid_t)() },
     }
-    // SAFETY: as ours.
-    unsafe {
-        real!(
-            "getpwuid_r",
-            fn(libc::uid_t, *mut libc::passwd, *mut c_char, size_t, *mut *mut libc::passwd) -> c_int
-        )(user, entry, buffer, room, found)
+}
+
+/// # Safety
+/// As getpriority(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getpriority(which: c_uint, who: c_uint) -> c_int {
+    match caller() {
+        Some(_) => 0,
+        // SAFETY: as ours.
+        None => unsafe { real!("getpriority", fn(c_uint, c_uint) -> c_int)(which, who) },
+    }
+}
+
+/// # Safety
+/// As sched_getscheduler(2).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sched_getscheduler(pid: pid_t) -> c_int {
+    match caller() {
+        Some(_) => libc::SCHED_OTHER,
+        // SAFETY: as ours.
+        None => unsafe { real!("sched_getscheduler", fn(pid_t) -> c_int)(pid) },
     }
 }

@@ -20,6 +20,9 @@ use crate::machine::world::Process;
 pub(super) struct Deadline(clockid_t, timespec);
 
 impl Deadline {
+    /// One that has passed.
+    pub(super) const PAST: Self = Self(libc::CLOCK_MONOTONIC, timespec { tv_sec: 0, tv_nsec: 0 });
+
     /// # Safety
     /// `point` is valid for a read.
     pub(super) unsafe fn new(clock: clockid_t, point: *const timespec) -> Self {
@@ -208,7 +211,7 @@ fn finds_errors(mutex: *mut pthread_mutex_t) -> bool {
 
 pub(super) fn try_mutex(mutex: *mut pthread_mutex_t) -> c_int {
     // SAFETY: as above; the same for all that follow.
-    match unsafe { libc::pthread_mutex_trylock(mutex) } {
+    match unsafe { real!("pthread_mutex_trylock", fn(*mut pthread_mutex_t) -> c_int)(mutex) } {
         // That it is the caller's own, a try does not tell. This never waits.
         libc::EBUSY if finds_errors(mutex) => {
             let past = timespec { tv_sec: 0, tv_nsec: 0 };
@@ -225,19 +228,47 @@ pub(super) fn try_mutex(mutex: *mut pthread_mutex_t) -> c_int {
 
 fn try_read(lock: *mut pthread_rwlock_t) -> c_int {
     // SAFETY: as in `try_mutex`.
-    unsafe { libc::pthread_rwlock_tryrdlock(lock) }
+    unsafe { real!("pthread_rwlock_tryrdlock", fn(*mut pthread_rwlock_t) -> c_int)(lock) }
 }
 
 fn try_write(lock: *mut pthread_rwlock_t) -> c_int {
     // SAFETY: as in `try_mutex`.
-    unsafe { libc::pthread_rwlock_trywrlock(lock) }
+    unsafe { real!("pthread_rwlock_trywrlock", fn(*mut pthread_rwlock_t) -> c_int)(lock) }
+}
+
+/// Functions that try to take a lock. A loop of tries comes to where another has released it.
+macro_rules! tries {
+    ($($name:literal $function:ident($lock:ty);)*) => {$(
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $function(lock: *mut $lock) -> c_int {
+            // SAFETY: as ours.
+            let result = unsafe { real!($name, fn(*mut $lock) -> c_int)(lock) };
+            if result != 0 && guest().is_some() {
+                // SAFETY: every thread has an errno.
+                let errno = unsafe { *libc::__errno_location() };
+                called_in_vain();
+                set_errno(errno);
+            }
+            result
+        }
+    )*};
+}
+
+tries! {
+    "pthread_mutex_trylock" pthread_mutex_trylock(pthread_mutex_t);
+    "pthread_rwlock_tryrdlock" pthread_rwlock_tryrdlock(pthread_rwlock_t);
+    "pthread_rwlock_trywrlock" pthread_rwlock_trywrlock(pthread_rwlock_t);
+    "pthread_spin_trylock" pthread_spin_trylock(libc::pthread_spinlock_t);
+    "sem_trywait" sem_trywait(sem_t);
 }
 
 /// What waiting for a semaphore gives: 0, or -1 and errno.
 fn decrement(process: Process, semaphore: *mut sem_t, deadline: Option<Deadline>) -> c_int {
     let attempt = || {
         // SAFETY: as in `try_mutex`.
-        match unsafe { libc::sem_trywait(semaphore) } {
+        match unsafe { real!("sem_trywait", fn(*mut sem_t) -> c_int)(semaphore) } {
             0 => 0,
             // SAFETY: every thread has an errno.
             _ => match unsafe { *libc::__errno_location() } {
@@ -281,6 +312,22 @@ unsafe extern "C" fn sem_timedwait(semaphore: *mut sem_t, point: *const timespec
 }
 
 /// # Safety
+/// As sem_clockwait(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sem_clockwait(semaphore: *mut sem_t, clock: clockid_t, point: *const timespec) -> c_int {
+    match guest() {
+        // SAFETY: it is valid for a read.
+        Some(process) => decrement(process, semaphore, Some(unsafe { Deadline::new(clock, point) })),
+        // SAFETY: as ours.
+        None => unsafe {
+            real!("sem_clockwait", fn(*mut sem_t, clockid_t, *const timespec) -> c_int)(
+                semaphore, clock, point,
+            )
+        },
+    }
+}
+
+/// # Safety
 /// As sem_post(3).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sem_post(semaphore: *mut sem_t) -> c_int {
@@ -305,7 +352,6 @@ unsafe extern "C" fn pthread_spin_lock(lock: *mut libc::pthread_spinlock_t) -> c
     // SAFETY: as ours.
     while unsafe { libc::pthread_spin_trylock(lock) } == libc::EBUSY {
         yield_turn();
-        called_in_vain();
     }
     0
 }

@@ -1,6 +1,6 @@
 //! Memory that is a file's: mmap(2), msync(2) and their kin. Other memory is the real kernel's.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 
 use libc::{off64_t, size_t};
 
@@ -173,4 +173,28 @@ unsafe extern "C" fn msync(address: *mut c_void, length: size_t, flags: c_int) -
         return answer(synced.map(|()| 0));
     }
     0
+}
+
+/// Memory that is not to be written to a swap area: a machine has none, so there is nothing to do.
+macro_rules! locks {
+    ($($name:literal $function:ident($($argument:ident: $type:ty),*);)*) => {$(
+        /// # Safety
+        /// As mlock(2).
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $function($($argument: $type),*) -> c_int {
+            match caller() {
+                Some(_) => 0,
+                // SAFETY: as ours.
+                None => unsafe { real!($name, fn($($type),*) -> c_int)($($argument),*) },
+            }
+        }
+    )*};
+}
+
+locks! {
+    "mlock" mlock(address: *const c_void, length: size_t);
+    "mlock2" mlock2(address: *const c_void, length: size_t, flags: c_uint);
+    "munlock" munlock(address: *const c_void, length: size_t);
+    "mlockall" mlockall(flags: c_int);
+    "munlockall" munlockall();
 }

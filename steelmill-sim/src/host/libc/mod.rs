@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "standing in for functions of the C library; the argument stands beside each")]
 
 mod address; // socket addresses
+mod c11_threads; // threads.h
 mod conditions; // condition variables, barriers
 mod control; // cmsg(3)
 mod environment; // environ(7)
@@ -17,6 +18,7 @@ mod fortified; // the same, where C code checks the size of a buffer
 pub(crate) mod futex; // futex(2)
 mod identity; // CPUs, host name, numbers of processes
 mod interfaces; // getifaddrs(3), netdevice(7)
+mod limits; // getrlimit(2)
 mod local_time; // localtime(3)
 mod locks; // locks and semaphores of C code
 mod netlink; // netlink(7)
@@ -37,7 +39,9 @@ mod threads; // pthread_create(3) and its kin
 mod time; // sleeps and timers
 mod transfers; // pread, fsync, truncate, sendfile
 mod usage; // what a process has used
+mod users; // getuid(2), getpwnam(3)
 mod unwinding; // panics that a program hears of itself
+mod variadic; // dprintf(3), execl(3)
 
 use std::ffi::c_int;
 use std::future::{Future as _, poll_fn};

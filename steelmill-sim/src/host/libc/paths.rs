@@ -337,7 +337,7 @@ fn set_owner(
 
 /// Whether an owner or a group is the only one, or is to be left alone.
 fn is_user(number: u32) -> bool {
-    number == super::identity::USER || number == u32::MAX
+    number == super::users::USER || number == u32::MAX
 }
 
 fn change_directory(process: Process, at: At<'_>) -> Result<c_int, Errno> {
@@ -386,11 +386,16 @@ changes! {
         set_owner(process, at!(path), owner, group, true);
     "lchown" lchown(path: *const c_char, owner: uid_t, group: gid_t), process,
         set_owner(process, at!(path), owner, group, false);
+    "fchownat" fchownat(directory: c_int, path: *const c_char, owner: uid_t, group: gid_t, flags: c_int), process,
+        set_owner(process, at!(directory, path), owner, group, flags & libc::AT_SYMLINK_NOFOLLOW == 0);
     "truncate64" truncate64(path: *const c_char, length: off64_t), process, truncate_at(process, at!(path), length);
     "truncate" truncate(path: *const c_char, length: off64_t), process, truncate_at(process, at!(path), length);
     "chdir" chdir(path: *const c_char), process, change_directory(process, at!(path));
     "mkfifo" mkfifo(_path: *const c_char, _mode: mode_t), process, refused_write(process);
+    "mkfifoat" mkfifoat(_directory: c_int, _path: *const c_char, _mode: mode_t), process, refused_write(process);
     "mknod" mknod(_path: *const c_char, _mode: mode_t, _device: libc::dev_t), process, refused_write(process);
+    "mknodat" mknodat(_directory: c_int, _path: *const c_char, _mode: mode_t, _device: libc::dev_t), process,
+        refused_write(process);
     "chroot" chroot(_path: *const c_char), process,
         refused(process, SystemCall::File, "refused changes of the root", libc::EPERM);
 }

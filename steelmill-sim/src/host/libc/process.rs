@@ -1,6 +1,6 @@
 //! What a thread asks about itself and its process, its name, and the end of both.
 
-use std::ffi::{CStr, c_char, c_int, c_ulong};
+use std::ffi::{CStr, c_char, c_int, c_ulong, c_void};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,6 +8,7 @@ use libc::size_t;
 
 use super::paths::refused;
 use super::{answer, guest};
+use crate::machine::exit_functions::ExitFunction;
 use crate::machine::real::real;
 use crate::machine::world::Process;
 use crate::machine::{cluster, program, threads};
@@ -18,7 +19,7 @@ use crate::schema::system_use::SystemCall;
 static HAS_EXITED: AtomicBool = AtomicBool::new(false);
 
 /// # Safety
-/// As exit(3). A guest's ends its process; functions registered by atexit(3) belong to the real one.
+/// As exit(3). A guest's ends its process.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn exit(code: c_int) -> ! {
     if let Some(machine) = program::current_machine() {
@@ -27,6 +28,69 @@ unsafe extern "C" fn exit(code: c_int) -> ! {
     }
     // SAFETY: as ours.
     unsafe { real!("exit", fn(c_int) -> !)(code) }
+}
+
+/// Functions that end a process at once. A guest's ends its process.
+macro_rules! ends {
+    ($($name:literal $function:ident;)*) => {$(
+        /// # Safety
+        /// As _exit(2).
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $function(code: c_int) -> ! {
+            if let Some(machine) = program::current_machine() {
+                program::exit_now(machine, code);
+            }
+            // SAFETY: as ours.
+            unsafe { real!($name, fn(c_int) -> !)(code) }
+        }
+    )*};
+}
+
+ends! {
+    "_exit" _exit;
+    "_Exit" _Exit;
+    "quick_exit" quick_exit;
+}
+
+/// Registers a function, if a guest does.
+fn register(function: ExitFunction) -> bool {
+    let process = guest();
+    if let Some(process) = process {
+        cluster::with(process.run, |run| run.exit_functions.register(process.machine, function));
+    }
+    process.is_some()
+}
+
+/// Registers a function to be called at exit (Itanium C++ ABI, §3.3.5). atexit(3) is a call of this.
+///
+/// # Safety
+/// As the compiler's runtime calls it.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __cxa_atexit(
+    function: extern "C" fn(*mut c_void),
+    argument: *mut c_void,
+    library: *mut c_void,
+) -> c_int {
+    if register(ExitFunction::WithArgument(function, argument)) {
+        return 0;
+    }
+    type Function = extern "C" fn(*mut c_void);
+    // SAFETY: as ours.
+    unsafe {
+        real!("__cxa_atexit", fn(Function, *mut c_void, *mut c_void) -> c_int)(function, argument, library)
+    }
+}
+
+/// # Safety
+/// As on_exit(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn on_exit(function: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int {
+    if register(ExitFunction::WithCode(function, argument)) {
+        return 0;
+    }
+    type Function = extern "C" fn(c_int, *mut c_void);
+    // SAFETY: as ours.
+    unsafe { real!("on_exit", fn(Function, *mut c_void) -> c_int)(function, argument) }
 }
 
 /// # Safety

@@ -184,7 +184,9 @@ fn send(process: Process, signal: c_int) -> Result<c_int, Errno> {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn kill(pid: pid_t, signal: c_int) -> c_int {
     match caller() {
-        Some(process) if guest().is_some() && (pid == process_number(process) || matches!(pid, -1..=0)) => {
+        Some(process)
+            if guest().is_some() && (pid.abs() == process_number(process) || matches!(pid, -1..=0)) =>
+        {
             answer(send(process, signal))
         }
         Some(_) => answer(Err(libc::ESRCH)),
@@ -214,6 +216,30 @@ unsafe extern "C" fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int {
         Some(process) => send(process, signal).err().unwrap_or(0),
         // SAFETY: as ours.
         None => unsafe { real!("pthread_kill", fn(pthread_t, c_int) -> c_int)(thread, signal) },
+    }
+}
+
+/// # Safety
+/// As tgkill(2): as pthread_kill(3), by numbers.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn tgkill(process: pid_t, thread: pid_t, signal: c_int) -> c_int {
+    match caller() {
+        // SAFETY: as ours.
+        Some(_) => unsafe { kill(process, signal) },
+        // SAFETY: as ours.
+        None => unsafe { real!("tgkill", fn(pid_t, pid_t, c_int) -> c_int)(process, thread, signal) },
+    }
+}
+
+/// # Safety
+/// As killpg(3): the own process is the only one of its group.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn killpg(group: pid_t, signal: c_int) -> c_int {
+    match caller() {
+        // SAFETY: as ours.
+        Some(_) => unsafe { kill(group, signal) },
+        // SAFETY: as ours.
+        None => unsafe { real!("killpg", fn(pid_t, c_int) -> c_int)(group, signal) },
     }
 }
 

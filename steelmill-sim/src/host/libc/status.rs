@@ -63,7 +63,7 @@ impl Status {
             stat.st_dev = DEVICE_FIRST + u64::from(*machine);
             stat.st_ino = status.ino;
             stat.st_nlink = status.links.into();
-            (stat.st_uid, stat.st_gid) = (super::identity::USER, super::identity::USER);
+            (stat.st_uid, stat.st_gid) = (super::users::USER, super::users::USER);
             stat.st_blocks = status.blocks as i64;
             (stat.st_mtime, stat.st_mtime_nsec) = split(status.modified);
             (stat.st_atime, stat.st_atime_nsec) = split(status.modified);
@@ -90,7 +90,7 @@ impl Status {
             stat.stx_dev_minor = *machine;
             stat.stx_ino = status.ino;
             stat.stx_nlink = status.links;
-            (stat.stx_uid, stat.stx_gid) = (super::identity::USER, super::identity::USER);
+            (stat.stx_uid, stat.stx_gid) = (super::users::USER, super::users::USER);
             stat.stx_blocks = status.blocks;
         }
         stat

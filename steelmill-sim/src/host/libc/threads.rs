@@ -1,16 +1,22 @@
 //! Threads: pthread_create(3), pthread_join(3), pthread_detach(3), pthread_key_create(3), and destructors of thread-locals.
 
 use std::ffi::{c_int, c_void};
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 
-use steelmill_core::Error;
+use steelmill_core::{Error, World as _};
 
+use super::locks::Deadline;
 use super::{caller, is_guest, may_block};
 use crate::host::audit;
+use crate::kernel::waiter::Waiter;
 use crate::machine::cluster;
 use crate::machine::real::real;
 use crate::machine::runtimes;
 use crate::machine::thread_data;
 use crate::machine::threads::{self, Routine, ThreadName};
+use crate::machine::world::SimWorld;
 use crate::schema::outcome::Cause;
 use crate::schema::system_use::SystemCall;
 
@@ -78,6 +84,102 @@ unsafe extern "C" fn pthread_join(thread: ThreadName, result: *mut *mut c_void) 
         }
         Err(code) => code,
     }
+}
+
+/// Joins a thread that ends until a point in time.
+fn join_until(thread: ThreadName, result: *mut *mut c_void, deadline: &Deadline) -> c_int {
+    let Some(process) = caller().filter(|_| may_block()) else { return libc::EDEADLK };
+    let timeout = deadline.left();
+    let mut sleep = pin!(SimWorld(process).clock().sleep(timeout.unwrap_or_default()));
+    let joined = threads::block_on(poll_fn(|context| {
+        let waiter = Waiter::of(context.waker());
+        match cluster::with(process.run, |run| run.join_thread(process.machine, thread, waiter)) {
+            Some(joined) => Poll::Ready(joined),
+            None => match timeout {
+                Ok(_) => sleep.as_mut().poll(context).map(|()| Err(libc::ETIMEDOUT)),
+                Err(code) => Poll::Ready(Err(code)),
+            },
+        }
+    }));
+    match joined {
+        Ok(ended) => {
+            // SAFETY: pthread_timedjoin_np(3): it is null or valid for a write.
+            unsafe { result.as_mut() }.into_iter().for_each(|result| *result = ended.result());
+            0
+        }
+        Err(code) => code,
+    }
+}
+
+/// # Safety
+/// As pthread_tryjoin_np(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_tryjoin_np(thread: ThreadName, result: *mut *mut c_void) -> c_int {
+    if !is_guest() {
+        // SAFETY: as ours.
+        return unsafe {
+            real!("pthread_tryjoin_np", fn(ThreadName, *mut *mut c_void) -> c_int)(thread, result)
+        };
+    }
+    match join_until(thread, result, &Deadline::PAST) {
+        libc::ETIMEDOUT => {
+            threads::called_in_vain();
+            libc::EBUSY
+        }
+        code => code,
+    }
+}
+
+/// # Safety
+/// As pthread_timedjoin_np(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_timedjoin_np(
+    thread: ThreadName,
+    result: *mut *mut c_void,
+    point: *const libc::timespec,
+) -> c_int {
+    // SAFETY: as ours.
+    unsafe { pthread_clockjoin_np(thread, result, libc::CLOCK_REALTIME, point) }
+}
+
+/// # Safety
+/// As pthread_clockjoin_np(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_clockjoin_np(
+    thread: ThreadName,
+    result: *mut *mut c_void,
+    clock: libc::clockid_t,
+    point: *const libc::timespec,
+) -> c_int {
+    if !is_guest() {
+        type Join = unsafe extern "C" fn(
+            ThreadName,
+            *mut *mut c_void,
+            libc::clockid_t,
+            *const libc::timespec,
+        ) -> c_int;
+        // SAFETY: as ours.
+        return unsafe { real!(@ "pthread_clockjoin_np", Join)(thread, result, clock, point) };
+    }
+    if point.is_null() {
+        // SAFETY: as ours.
+        return unsafe { pthread_join(thread, result) };
+    }
+    // SAFETY: it is valid for a read.
+    let deadline = unsafe { Deadline::new(clock, point) };
+    join_until(thread, result, &deadline)
+}
+
+/// A guest thread ends as when its routine returns. The C library unwinds its stack.
+///
+/// # Safety
+/// As pthread_exit(3).
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C-unwind" fn pthread_exit(result: *mut c_void) -> ! {
+    threads::exits_with(result);
+    type Exit = unsafe extern "C-unwind" fn(*mut c_void) -> !;
+    // SAFETY: as ours.
+    unsafe { real!(@ "pthread_exit", Exit)(result) }
 }
 
 /// # Safety
