@@ -42,7 +42,7 @@ pub(crate) type Errno = i32;
 /// FD_SETSIZE (1024), so that select(2) may be given ours.
 pub(crate) const FIRST: i32 = 600;
 
-/// To how many descriptors a process may raise its limit, as systemd has it.
+/// To how many descriptors a process may raise its limit, as systemd has it for services.
 pub(crate) const DESCRIPTORS_MAX: u64 = 1 << 19;
 
 /// Names a file of a run.

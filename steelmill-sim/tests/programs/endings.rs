@@ -139,7 +139,8 @@ fn threads_of_c11_take_locks_wait_and_give_results() {
                 assert_eq!(thrd_create(thread, adds, all.cast()), 0);
             }
             assert_eq!(mtx_lock(lock), 0);
-            while (*all).count < 3 {
+            // Each reads it anew, as the others change it.
+            while (&raw const (*all).count).read() < 3 {
                 assert_eq!(cnd_wait(changed, lock), 0);
             }
             let mut point: libc::timespec = zeroed();

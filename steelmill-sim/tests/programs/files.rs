@@ -144,3 +144,62 @@ fn what_the_scenario_allows_is_read_and_not_written() {
         .await
     });
 }
+
+/// dprintf(3), mktemp(3), tempnam(3), memfd_create(2), eventfd_write(3).
+#[test]
+#[expect(unsafe_code, reason = "they are foreign functions")]
+fn what_the_c_library_makes_of_calls_of_its_own_is_on_the_machine() {
+    use std::ffi::{CStr, c_char};
+    use std::os::fd::{AsRawFd as _, FromRawFd as _};
+    unsafe extern "C" {
+        fn mktemp(template: *mut c_char) -> *mut c_char;
+        fn tempnam(directory: *const c_char, prefix: *const c_char) -> *mut c_char;
+        fn dprintf(fd: i32, format: *const c_char, ...) -> i32;
+        fn eventfd_write(fd: i32, count: u64) -> i32;
+        fn eventfd_read(fd: i32, count: *mut u64) -> i32;
+    }
+    check(Seed(1), |sim| async move {
+        succeeds(sim, || {
+            // SAFETY: all pointers are valid; descriptors are given to whom closes them.
+            unsafe {
+                let mut name = *b"/tmp/one-XXXXXX\0";
+                assert!(!mktemp(name.as_mut_ptr().cast()).is_null());
+                let name = CStr::from_bytes_with_nul(&name).expect("a string").to_str().expect("letters");
+                assert!(
+                    name.starts_with("/tmp/one-") && !name.ends_with("XXXXXX") && !Path::new(name).exists()
+                );
+                let other = tempnam(c"/tmp".as_ptr(), c"other-long".as_ptr());
+                let other_name = CStr::from_ptr(other).to_str().expect("letters");
+                assert!(other_name.starts_with("/tmp/other") && other_name.len() == "/tmp/other".len() + 6);
+                libc::free(other.cast());
+                let file = File::create_new(name).expect("the name is free");
+                let text = c"%d %s %ld %d %d %d %s %.1f\n";
+                let written = dprintf(
+                    file.as_raw_fd(),
+                    text.as_ptr(),
+                    1,
+                    c"two".as_ptr(),
+                    3_i64,
+                    4,
+                    5,
+                    6,
+                    c"seven".as_ptr(),
+                    8.5,
+                );
+                let expected = "1 two 3 4 5 6 seven 8.5\n";
+                assert_eq!(written, expected.len() as i32);
+                assert_eq!(fs::read_to_string(name).expect("it was written"), expected);
+                let mut memory = File::from_raw_fd(libc::memfd_create(c"m".as_ptr(), libc::MFD_CLOEXEC));
+                memory.write_all(b"kept").expect("its own disk");
+                memory.seek(SeekFrom::Start(1)).expect("there");
+                let mut rest = String::new();
+                memory.read_to_string(&mut rest).expect("text");
+                assert_eq!(rest, "ept");
+                let (event, mut count) = (libc::eventfd(0, 0), 0);
+                assert_eq!((eventfd_write(event, 5), eventfd_read(event, &raw mut count), count), (0, 0, 5));
+                assert_eq!(libc::close(event), 0);
+            }
+        })
+        .await
+    });
+}

@@ -5,6 +5,7 @@ mod disk; // files that a program writes, and power losses
 mod endings; // ends of threads and processes
 mod files; // what a program finds of files and of other processes
 mod guests; // threads, locks, blocking sockets, runtimes
+mod limits; // limits of resources, users, privileges
 mod locks; // locks of C code
 mod identity; // names of threads, what was used
 mod interfaces; // getifaddrs(3), netdevice(7), rtnetlink(7)

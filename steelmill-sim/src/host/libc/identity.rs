@@ -84,6 +84,48 @@ unsafe extern "C" fn sched_setaffinity(pid: pid_t, size: size_t, cpus: *const cp
 }
 
 /// # Safety
+/// As pthread_getaffinity_np(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_getaffinity_np(
+    thread: libc::pthread_t,
+    size: size_t,
+    cpus: *mut cpu_set_t,
+) -> c_int {
+    match caller() {
+        // SAFETY: as ours.
+        Some(_) => match unsafe { sched_getaffinity(0, size, cpus) } {
+            0 => 0,
+            _ => libc::EINVAL,
+        },
+        // SAFETY: as ours.
+        None => unsafe {
+            real!("pthread_getaffinity_np", fn(libc::pthread_t, size_t, *mut cpu_set_t) -> c_int)(
+                thread, size, cpus,
+            )
+        },
+    }
+}
+
+/// # Safety
+/// As pthread_setaffinity_np(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_setaffinity_np(
+    thread: libc::pthread_t,
+    size: size_t,
+    cpus: *const cpu_set_t,
+) -> c_int {
+    match caller() {
+        Some(_) => 0,
+        // SAFETY: as ours.
+        None => unsafe {
+            real!("pthread_setaffinity_np", fn(libc::pthread_t, size_t, *const cpu_set_t) -> c_int)(
+                thread, size, cpus,
+            )
+        },
+    }
+}
+
+/// # Safety
 /// As sysconf(3).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sysconf(name: c_int) -> c_long {

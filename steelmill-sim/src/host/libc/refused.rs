@@ -196,8 +196,23 @@ refuses! { Process, SHARED, EINVAL;
     "msgctl" msgctl(id: c_int, command: c_int, buffer: *mut c_void) -> c_int;
     "msgsnd" msgsnd(id: c_int, message: *const c_void, length: usize, flags: c_int) -> c_int;
     "msgrcv" msgrcv(id: c_int, message: *mut c_void, room: usize, kind: c_long, flags: c_int) -> isize;
+    "shmdt" shmdt(address: *const c_void) -> c_int;
     "semop" semop(id: c_int, operations: *mut c_void, count: usize) -> c_int;
     "semtimedop" semtimedop(id: c_int, operations: *mut c_void, count: usize, timeout: *const libc::timespec) -> c_int;
+}
+
+/// # Safety
+/// As shmat(2), which gives -1 as an address.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn shmat(id: c_int, address: *const c_void, flags: c_int) -> *mut c_void {
+    match confined() {
+        Some(process) => {
+            answer::<c_int>(refused(process, SystemCall::Process, SHARED, libc::EINVAL));
+            libc::MAP_FAILED
+        }
+        // SAFETY: as ours.
+        None => unsafe { real!("shmat", fn(c_int, *const c_void, c_int) -> *mut c_void)(id, address, flags) },
+    }
 }
 
 /// # Safety
