@@ -141,3 +141,13 @@ fn shutting_down_a_datagram_socket_outlasts_its_connection() {
         (Connect { id: 0, to: Unspecified }, "ok"),
     ]);
 }
+
+#[test]
+fn a_socket_bound_to_all_of_ipv4_in_ipv6_leaves_the_wildcard_when_it_connects() {
+    both_answer(&[
+        (Socket { id: 3, family: V6, kind: Datagram }, "ok 3:out"),
+        (Bind { id: 3, to: At(MappedAny, 1) }, "ok"),
+        (Connect { id: 3, to: Of(3) }, "ok"),
+        (Send { id: 3, length: 10 }, "10 3:in+out"),
+    ]);
+}

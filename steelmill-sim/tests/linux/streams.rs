@@ -505,3 +505,17 @@ fn a_connection_that_was_closed_first_keeps_its_port_from_its_own_socket() {
         (Bind { id: 3, to: At(Loop4, 1) }, "EADDRINUSE"),
     ]);
 }
+
+#[test]
+fn a_connection_to_itself_leaves_its_port_in_time_wait_in_both_families() {
+    for (family, any, to) in [(V4, Any4, Loop4), (V6, Any6, Mapped)] {
+        both_answer(&[
+            (Socket { id: 1, family, kind: Stream }, "ok 1:out+hup"),
+            (Bind { id: 1, to: At(any, 1) }, "ok"),
+            (Connect { id: 1, to: At(to, 1) }, "EINPROGRESS 1:out"),
+            (Close { id: 1 }, "ok"),
+            (Socket { id: 5, family: V4, kind: Stream }, "ok 5:out+hup"),
+            (Bind { id: 5, to: At(Loop4, 1) }, "EADDRINUSE"),
+        ]);
+    }
+}

@@ -289,7 +289,8 @@ impl Connection {
 
     /// Whether a side that is gone is left in TIME_WAIT: both were closed in order, and it was closed first.
     fn ends_in_time_wait(&mut self, side: Side) -> bool {
-        self.ends.iter().all(|end| end.state == State::Orphaned) && self.out(side).is_closed_first
+        let ends = [side, self.other(side)];
+        ends.into_iter().all(|end| self.end(end).state == State::Orphaned) && self.out(side).is_closed_first
     }
 
     pub(crate) fn is_readable(&mut self, side: Side) -> bool {

@@ -302,7 +302,7 @@ impl Cluster {
         let (peer, _) = self.net.addresses.route(socket.local_for(peer), peer, socket.machine)?;
         socket.peer = Some(peer);
         // A connected socket has the one address its packets come from, and leaves the wildcard.
-        if socket.local.ip().is_unspecified() {
+        if address::canonical(socket.local).ip().is_unspecified() {
             let ip = self.net.addresses.source(peer.ip(), socket.machine);
             self.udp_relocate(id, ip);
         }
