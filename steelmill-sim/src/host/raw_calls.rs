@@ -300,6 +300,9 @@ pub(super) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
                 libc::pselect(a as c_int, b, c, d, Argument::of(e), std::ptr::null()) as isize
             }
         }
+        libc::SYS_inotify_init1 => function!(inotify_init1(c_int)),
+        libc::SYS_inotify_add_watch => function!(inotify_add_watch(c_int, *const c_char, u32)),
+        libc::SYS_inotify_rm_watch => function!(inotify_rm_watch(c_int, c_int)),
         libc::SYS_eventfd2 => function!(eventfd(libc::c_uint, c_int)),
         libc::SYS_timerfd_create => function!(timerfd_create(c_int, c_int)),
         libc::SYS_timerfd_settime => {

@@ -6,6 +6,7 @@
 mod content; // files that are only read
 mod epoll; // many files at once
 mod event; // a counter
+mod inotify; // watches on files
 mod netlink; // questions to the kernel
 mod numbers; // which file a number names
 mod pair; // bytes between threads of a process
@@ -28,6 +29,7 @@ pub(crate) use content::Content;
 use epoll::Epoll;
 pub(crate) use epoll::Interest;
 pub(crate) use event::EventCounter;
+pub(crate) use inotify::Inotify;
 pub(crate) use netlink::Netlink;
 use numbers::Numbers;
 use pair::Pair;
@@ -66,6 +68,7 @@ pub(crate) enum Object {
     Event(EventCounter),
     Timer(Timer),
     Netlink(Netlink),
+    Inotify(Inotify),
     Content(Content),
     File(OpenFile),
     Epoll(Epoll),
@@ -229,6 +232,10 @@ impl Cluster {
             Object::Event(event) => self.kernel.discard_all(event.waiters),
             Object::Timer(timer) => self.kernel.discard_all(timer.waiters),
             Object::Netlink(netlink) => self.kernel.discard_all(netlink.waiters),
+            Object::Inotify(inotify) => {
+                self.watcher_gone(inotify.machine, id);
+                self.kernel.discard_all(inotify.waiters);
+            }
             Object::Epoll(epoll) => self.close_epoll(id, epoll),
             Object::Content(_) => {}
             Object::File(open) => {
@@ -291,6 +298,7 @@ impl Cluster {
             Object::Event(event) => event.readiness(),
             Object::Timer(_) => self.timer_readiness(id),
             Object::Netlink(netlink) => netlink.readiness(),
+            Object::Inotify(inotify) => inotify.readiness(),
             Object::Content(_) | Object::File(_) => (libc::EPOLLIN | libc::EPOLLOUT) as u32,
             Object::Epoll(epoll) => {
                 let group = epoll.group;
@@ -311,6 +319,7 @@ impl Cluster {
                 Ok(self.pair_available(end))
             }
             Object::Netlink(netlink) => Ok(netlink.available()),
+            Object::Inotify(inotify) => Ok(inotify.available()),
             _ => Err(libc::ENOTTY),
         }
     }
@@ -332,6 +341,7 @@ impl Cluster {
             }
             Object::Event(event) => event.waiters.add(waiter()),
             Object::Netlink(netlink) => netlink.waiters.add(waiter()),
+            Object::Inotify(inotify) => inotify.waiters.add(waiter()),
             Object::Timer(timer) => {
                 let unneeded = timer.waiters.add(waiter());
                 self.schedule_timer(id);
@@ -356,6 +366,7 @@ impl Cluster {
             Object::Pair(_)
             | Object::Event(_)
             | Object::Netlink(_)
+            | Object::Inotify(_)
             | Object::Content(_)
             | Object::File(_) => {
                 self.kernel.waits_for(WaitsFor::Bytes);
@@ -397,6 +408,7 @@ impl Cluster {
             }
             Object::Timer(_) => Ok(self.read_timer(id, buffers)?.map(Read::of)),
             Object::Netlink(netlink) => Ok(netlink.read(buffers, peek)),
+            Object::Inotify(inotify) => Ok(inotify.read(buffers)?.map(Read::of)),
             Object::Content(_) => self.read_content(id, buffers, None).map(|n| Some(Read::of(n))),
             Object::File(_) => self.read_disk(id, buffers, None).map(|n| Some(Read::of(n))),
             Object::Epoll(_) => Err(libc::EINVAL),
@@ -433,7 +445,8 @@ impl Cluster {
                 Ok(written)
             }
             Object::Content(Content::Device(_)) => Ok(Some(parts.iter().map(|part| part.len()).sum())),
-            Object::Content(Content::Bytes { .. }) => Err(libc::EBADF), // it is open for reading alone
+            // They are open for reading alone.
+            Object::Content(Content::Bytes { .. }) | Object::Inotify(_) => Err(libc::EBADF),
             Object::File(_) => self.write_disk(id, parts, None).map(Some),
             Object::Netlink(_) => self.write_netlink(id, parts).map(Some),
             Object::Timer(_) | Object::Epoll(_) => Err(libc::EINVAL),

@@ -16,6 +16,7 @@ mod handle; // what a scenario does with a disk
 mod locks; // flock(2), and record locks
 mod mapping; // mmap(2)
 mod memory; // what mappings share
+mod notices; // what happens, for those who watch
 mod open; // open files
 mod settings; // what a disk is like
 mod survival; // what a power loss leaves
@@ -31,6 +32,7 @@ use crate::schema::decision::Stream;
 pub use handle::Disk;
 pub(crate) use locks::{LockKind, Locking, Owner};
 pub(crate) use mapping::{MapCall, Mappings};
+pub(crate) use notices::Notice;
 pub(crate) use open::{LENGTH_MAX, OpenFile, Sync, checked_flags};
 pub use settings::{DiskSettings, Durability};
 use survival::Survival;
@@ -277,12 +279,14 @@ impl Volume {
     pub(crate) fn set_mode(&mut self, ino: Ino, mode: u32, now: Nanos) {
         let inode = self.tree.get_mut(ino);
         (inode.mode, inode.changed) = (mode & 0o7777, now);
+        self.tree.note(ino, libc::IN_ATTRIB);
     }
 
     /// Sets when a file was last modified (utimensat(2)).
     pub(crate) fn set_modified(&mut self, ino: Ino, modified: Nanos, now: Nanos) {
         let inode = self.tree.get_mut(ino);
         (inode.modified, inode.changed) = (modified, now);
+        self.tree.note(ino, libc::IN_ATTRIB);
     }
 
     /// Whether a file may be read, written and executed or searched, by its owner.
@@ -299,11 +303,14 @@ impl Volume {
         self.tree.change_bytes(ino, |bytes| bytes.set_length(length))?;
         let inode = self.tree.get_mut(ino);
         (inode.modified, inode.changed) = (now, now);
+        self.tree.note(ino, libc::IN_MODIFY);
         Ok(())
     }
 
     /// The entries of a directory, `.` and `..` first.
-    pub(crate) fn entries(&self, directory: Ino) -> Result<Vec<Entry>, Errno> {
+    pub(crate) fn entries(&mut self, directory: Ino) -> Result<Vec<Entry>, Errno> {
+        self.tree.names(directory)?;
+        self.tree.note(directory, libc::IN_ACCESS);
         let entry = |name: &[u8], ino: Ino| Entry {
             ino: u64::from(ino),
             kind: match self.tree.get(ino).node {

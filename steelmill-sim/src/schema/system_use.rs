@@ -25,7 +25,7 @@ pub enum SystemCall {
     File,
     /// Another program, as started by `std::process::Command`. It is refused, unless the scenario starts it.
     Process,
-    /// Something else that is not simulated, such as io_uring or inotify. It is refused, unless the scenario asks.
+    /// Something else that is not simulated, such as io_uring or signalfd. It is refused, unless the scenario asks.
     Other,
     /// A system call by an instruction of the program's own, past the C library, as the crate rustix makes it. The simulation
     /// answers as for the C library's function; what it does not know, Linux answers.

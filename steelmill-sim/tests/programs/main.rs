@@ -8,6 +8,7 @@ mod guests; // threads, locks, blocking sockets, runtimes
 mod limits; // limits of resources, users, privileges
 mod locks; // locks of C code
 mod identity; // names of threads, what was used
+mod inotify; // watches on files
 mod interfaces; // getifaddrs(3), netdevice(7), rtnetlink(7)
 mod names; // names of hosts and services
 mod processes; // a process for each run

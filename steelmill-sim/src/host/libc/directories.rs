@@ -41,7 +41,9 @@ unsafe fn ours<'a>(stream: *mut c_void) -> Option<&'a mut Directory> {
 fn entries_of(process: Process, fd: c_int) -> Result<Vec<Entry>, Errno> {
     cluster::with(process.run, |run| {
         let open = run.opened(process, fd)?;
-        run.disk(open.machine).entries(open.ino)
+        let entries = run.disk(open.machine).entries(open.ino);
+        run.tell_watchers(open.machine);
+        entries
     })
 }
 

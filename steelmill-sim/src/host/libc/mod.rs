@@ -17,6 +17,7 @@ mod files; // read, write, close, fcntl, pipe
 mod fortified; // the same, where C code checks the size of a buffer
 pub(crate) mod futex; // futex(2)
 mod identity; // CPUs, host name, numbers of processes
+mod inotify; // inotify(7)
 mod interfaces; // getifaddrs(3), netdevice(7)
 mod limits; // getrlimit(2)
 mod local_time; // localtime(3)

@@ -112,7 +112,9 @@ fn on_disk<T>(
     cluster::with(process.run, |run| {
         let from = at.start(run, process)?;
         let now = run.disk_time(process.machine);
-        action(run.disk(process.machine), from, at.path, now)
+        let result = action(run.disk(process.machine), from, at.path, now);
+        run.tell_watchers(process.machine);
+        result
     })
 }
 
@@ -272,7 +274,9 @@ fn rename_at(process: Process, from: At<'_>, to: At<'_>, flags: c_uint) -> Resul
         let one = from.start(run, process)?;
         run.disk(process.machine).check_place(one, from.path)?;
         let other = to.start(run, process)?;
-        run.disk(process.machine).rename((one, from.path), (other, to.path), how, now).map(|()| 0)
+        let renamed = run.disk(process.machine).rename((one, from.path), (other, to.path), how, now);
+        run.tell_watchers(process.machine);
+        renamed.map(|()| 0)
     })
 }
 
@@ -300,7 +304,9 @@ fn link_at(process: Process, from: At<'_>, to: At<'_>, flags: c_int) -> Result<c
             }
         };
         let directory = to.start(run, process)?;
-        run.disk(process.machine).link(ino, directory, to.path, now).map(|()| 0)
+        let linked = run.disk(process.machine).link(ino, directory, to.path, now);
+        run.tell_watchers(process.machine);
+        linked.map(|()| 0)
     })
 }
 
@@ -528,7 +534,9 @@ fn with_open(
     answer(cluster::with(process.run, |run| {
         let open = run.opened(process, fd)?;
         let now = run.disk_time(open.machine);
-        action(run.disk(open.machine), open.ino, now).map(|()| 0)
+        let result = action(run.disk(open.machine), open.ino, now);
+        run.tell_watchers(open.machine);
+        result.map(|()| 0)
     }))
 }
 

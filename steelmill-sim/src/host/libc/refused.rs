@@ -1,4 +1,4 @@
-//! What a machine does not have: other processes, other sources of events, and what takes a privilege. fork(2), inotify_init(2),
+//! What a machine does not have: other processes, other sources of events, and what takes a privilege. fork(2), signalfd(2),
 //! mount(2) and their kin fail as where a kernel lacks them, or as for an unprivileged user. Nothing is done for real.
 
 use std::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
@@ -239,8 +239,6 @@ unsafe extern "C" fn sem_open(
 }
 
 refuses! { Other, EVENTS, ENOSYS;
-    "inotify_init" inotify_init() -> c_int;
-    "inotify_init1" inotify_init1(flags: c_int) -> c_int;
     "fanotify_init" fanotify_init(flags: c_uint, file_flags: c_uint) -> c_int;
     "signalfd" signalfd(fd: c_int, mask: *const libc::sigset_t, flags: c_int) -> c_int;
     "sigwaitinfo" sigwaitinfo(mask: *const libc::sigset_t, information: *mut libc::siginfo_t) -> c_int;
@@ -443,7 +441,6 @@ pub(in crate::host) fn refusal(number: c_long) -> Option<Errno> {
         | libc::SYS_rt_sigsuspend
         | libc::SYS_rt_sigqueueinfo
         | libc::SYS_rt_tgsigqueueinfo
-        | libc::SYS_inotify_init1
         | libc::SYS_fanotify_init
         | libc::SYS_signalfd4
         | libc::SYS_perf_event_open

@@ -59,7 +59,9 @@ impl Disk {
         let machine = self.0.id();
         self.0.with(|run| {
             let now = run.disk_time(machine);
-            look(run.disk(machine), now).map_err(error)
+            let result = look(run.disk(machine), now).map_err(error);
+            run.tell_watchers(machine);
+            result
         })
     }
 
@@ -109,6 +111,8 @@ impl Disk {
                 None => volume.tree.make_file(&place, 0o644, now)?,
             };
             volume.tree.change_bytes(ino, |bytes| *bytes = Bytes::of(contents.as_ref()))?;
+            volume.tree.note(ino, libc::IN_MODIFY);
+            volume.tree.note(ino, libc::IN_CLOSE_WRITE);
             volume.tree.sync_names();
             volume.is_used = true;
             Ok(())

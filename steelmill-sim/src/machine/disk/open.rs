@@ -109,7 +109,9 @@ impl Volume {
             let directory = self.tree.find(from, path, flags & libc::O_NOFOLLOW == 0)?;
             self.tree.names(directory)?;
             self.check_access(directory, (libc::W_OK | libc::X_OK) as u32)?;
-            return Ok(self.tree.make_nameless(mode, flags & libc::O_EXCL == 0, now));
+            let ino = self.tree.make_nameless(mode, flags & libc::O_EXCL == 0, now);
+            self.tree.note(ino, libc::IN_OPEN);
+            return Ok(ino);
         }
         let follows = flags & libc::O_NOFOLLOW == 0 && !is_exclusive;
         let place = match makes {
@@ -132,7 +134,9 @@ impl Volume {
                 return Err(libc::ENOENT);
             }
             self.check_free(1)?;
-            return self.tree.make_file(&place, mode, now);
+            let ino = self.tree.make_file(&place, mode, now)?;
+            self.tree.note(ino, libc::IN_OPEN);
+            return Ok(ino);
         };
         if is_exclusive {
             return Err(libc::EEXIST);
@@ -159,6 +163,9 @@ impl Volume {
         };
         let truncates = flags & libc::O_TRUNC != 0;
         self.check_access(ino, (wanted | if truncates { libc::W_OK } else { 0 }) as u32)?;
+        if flags & libc::O_PATH == 0 {
+            self.tree.note(ino, libc::IN_OPEN);
+        }
         if truncates {
             self.truncate(ino, 0, now)?;
         }
@@ -240,9 +247,13 @@ impl Cluster {
     ) -> Result<i32, Errno> {
         let now = self.disk_time(process.machine);
         let volume = self.disk(process.machine);
-        let ino = volume.open(from, path, flags, mode, now)?;
-        volume.tree.open(ino);
-        volume.is_used = true;
+        let opened = volume.open(from, path, flags, mode, now);
+        if let Ok(ino) = opened {
+            volume.tree.open(ino);
+            volume.is_used = true;
+        }
+        self.tell_watchers(process.machine);
+        let ino = opened?;
         let open = OpenFile { machine: process.machine, ino, at: 0, flags: flags & !PASSING };
         self.open_file(process, Object::File(open), flags & libc::O_NONBLOCK != 0)
     }
@@ -278,8 +289,13 @@ impl Cluster {
 
     pub(crate) fn close_on_disk(&mut self, open: OpenFile) {
         if let Some(volume) = self.disks.get_mut(&open.machine) {
+            if open.flags & libc::O_PATH == 0 {
+                let mask = if open.may_write() { libc::IN_CLOSE_WRITE } else { libc::IN_CLOSE_NOWRITE };
+                volume.tree.note(open.ino, mask);
+            }
             volume.tree.close(open.ino);
         }
+        self.tell_watchers(open.machine);
     }
 
     fn open_mut(&mut self, id: FileId) -> Result<&mut OpenFile, Errno> {
@@ -323,6 +339,10 @@ impl Cluster {
         if offset.is_none() {
             self.open_mut(id)?.at = from + done as u64;
         }
+        if done > 0 {
+            self.disk(open.machine).tree.note(open.ino, libc::IN_ACCESS);
+            self.tell_watchers(open.machine);
+        }
         Ok(done)
     }
 
@@ -358,6 +378,10 @@ impl Cluster {
             machine: open.machine,
             change: DiskChange::Written { file: open.ino, offset: at, bytes: written as u64 },
         });
+        if written > 0 {
+            self.disk(open.machine).tree.note(open.ino, libc::IN_MODIFY);
+            self.tell_watchers(open.machine);
+        }
         // A write of nothing does not go to the end.
         if offset.is_none() && written > 0 {
             self.open_mut(id)?.at = at + written as u64;
@@ -493,7 +517,9 @@ impl Cluster {
             return Err(libc::EINVAL);
         }
         let now = self.disk_time(open.machine);
-        self.disk(open.machine).truncate(open.ino, length, now)
+        let truncated = self.disk(open.machine).truncate(open.ino, length, now);
+        self.tell_watchers(open.machine);
+        truncated
     }
 
     /// fallocate(2).
@@ -545,6 +571,9 @@ impl Cluster {
                 kind => return bytes.shift(offset, length, kind == libc::FALLOC_FL_INSERT_RANGE, LENGTH_MAX),
             }
             Ok(())
-        })?
+        })??;
+        volume.tree.note(open.ino, libc::IN_MODIFY);
+        self.tell_watchers(open.machine);
+        Ok(())
     }
 }

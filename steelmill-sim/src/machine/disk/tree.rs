@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::bytes::Bytes;
 use super::locks::Locks;
+use super::notices::Notices;
 use super::settings::Durability;
 use super::survival::Survival;
 use crate::kernel::timers::Nanos;
@@ -20,7 +21,7 @@ pub(crate) type Ino = u32;
 /// The root directory, as ext4 numbers it.
 pub(crate) const ROOT: Ino = 2;
 
-pub(super) type Name = Arc<[u8]>;
+pub(crate) type Name = Arc<[u8]>;
 
 const NAME_MAX: usize = 255;
 const PATH_MAX: usize = 4096;
@@ -97,6 +98,8 @@ pub(super) struct Tree {
     orphans: BTreeSet<Ino>,
     /// How many pages all files take.
     pub(super) allocated: u64,
+    /// What those who watch were not told yet.
+    pub(super) notices: Notices,
 }
 
 /// What becomes of the last name of a path.
@@ -125,6 +128,7 @@ impl Tree {
             durable: BTreeMap::new(),
             orphans: BTreeSet::new(),
             allocated: 0,
+            notices: Notices::default(),
         };
         tree.inodes.resize_with(ROOT as usize, || None);
         let root = tree.add(Node::Directory { parent: ROOT, names: BTreeMap::new() }, 0o755, now);
@@ -234,6 +238,7 @@ impl Tree {
             return;
         }
         let is_forgotten = inode.held == 0;
+        self.note_self(ino, libc::IN_DELETE_SELF);
         if let Node::File(bytes) = &self.get(ino).node
             && !self.orphans.contains(&ino)
         {
@@ -446,6 +451,7 @@ impl Tree {
         let ino = self.add(node, mode, now);
         self.get_mut(ino).links = 1;
         self.change(SmallVec::from_iter([(place.directory, place.name.clone(), Some(ino))]), now);
+        self.note_name(place, ino, libc::IN_CREATE);
         Ok(ino)
     }
 
@@ -475,6 +481,8 @@ impl Tree {
         inode.links += 1;
         inode.changed = now;
         self.change(SmallVec::from_iter([(place.directory, place.name.clone(), Some(ino))]), now);
+        self.note_self(ino, libc::IN_ATTRIB);
+        self.note_name(place, ino, libc::IN_CREATE);
         Ok(())
     }
 
@@ -492,6 +500,8 @@ impl Tree {
             return Err(libc::EISDIR);
         }
         self.change(SmallVec::from_iter([(place.directory, place.name.clone(), None)]), now);
+        self.note_self(ino, libc::IN_ATTRIB);
+        self.note_name(place, ino, libc::IN_DELETE);
         self.drop_link(ino, now);
         Ok(())
     }
@@ -509,6 +519,7 @@ impl Tree {
             return Err(libc::ENOTEMPTY);
         }
         self.change(SmallVec::from_iter([(place.directory, place.name.clone(), None)]), now);
+        self.note_name(place, ino, libc::IN_DELETE);
         self.drop_directory(place.directory, ino, now);
         Ok(())
     }
@@ -597,8 +608,10 @@ impl Tree {
         self.change(SmallVec::from_iter(names), now);
         self.get_mut(moved).changed = now;
         self.move_directory(moved, from.directory, to.directory);
+        self.note_move(from, to, moved, replaced.filter(|_| !exchanges));
         match replaced {
             Some(other) if exchanges => {
+                self.note_move(to, from, other, None);
                 self.get_mut(other).changed = now;
                 self.move_directory(other, to.directory, from.directory);
             }

@@ -193,6 +193,7 @@ impl Cluster {
         let key = if is_path(&name) {
             let now = self.disk_time(machine);
             let made = self.disk(machine).make_socket(&name, now);
+            self.tell_watchers(machine);
             let ino = made.map_err(|error| if error == libc::EEXIST { libc::EADDRINUSE } else { error })?;
             Key::Inode(machine, ino)
         } else {
