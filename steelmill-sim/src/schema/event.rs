@@ -281,7 +281,7 @@ pub enum DeliveryProblem {
     /// There is no such machine, or no such socket.
     #[serde(rename = "nobody")]
     NoReceiver,
-    /// The receiver's buffer was full.
+    /// The receiver's buffer was full, or the backlog of its listener.
     Full,
 }
 

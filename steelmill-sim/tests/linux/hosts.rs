@@ -296,3 +296,69 @@ fn the_last_probe_counts_though_another_would_be_answered() {
     ];
     a_listener_and_a_socket_answer(&[&begin[..], &probing(1), &end].concat());
 }
+
+#[test]
+fn a_closed_socket_gives_up_after_its_user_timeout() {
+    hosts_answer(&[
+        (On { host: 1, step: Socket { id: 0, family: V6, kind: Stream } }, "ok 0:out+hup"),
+        (On { host: 1, step: Listen { id: 0, backlog: 8 } }, "ok 0:nothing"),
+        (On { host: 3, step: Socket { id: 5, family: V6, kind: Stream } }, "ok 5:out+hup"),
+        (On { host: 3, step: Connect { id: 5, to: Of(0) } }, "EINPROGRESS 0:in 5:out"),
+        (On { host: 1, step: Accept { id: 0, new: 6 } }, "fd00::5 e1 0:nothing 6:out"),
+        (On { host: 3, step: Set { id: 5, option: UserTimeout, value: 300 } }, "ok"),
+        (Cut { from: 3, to: 1 }, "ok"),
+        (On { host: 3, step: Close { id: 5 } }, "ok"),
+        (Wait { millis: 1100 }, "waited"),
+        (Heal { from: 3, to: 1 }, "ok"),
+        (Wait { millis: 900 }, "waited"),
+    ]);
+}
+
+/// Two handshakes are under way at once, and there is room for one.
+#[test]
+fn a_connector_is_connected_before_there_is_room_in_the_backlog() {
+    hosts_answer(&[
+        (On { host: 0, step: Socket { id: 0, family: V6, kind: Stream } }, "ok 0:out+hup"),
+        (On { host: 0, step: Listen { id: 0, backlog: 0 } }, "ok 0:nothing"),
+        (On { host: 3, step: Socket { id: 1, family: V6, kind: Stream } }, "ok 1:out+hup"),
+        (On { host: 3, step: Socket { id: 2, family: V6, kind: Stream } }, "ok 2:out+hup"),
+        (Cut { from: 0, to: 3 }, "ok"),
+        (On { host: 3, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 1:nothing"),
+        (On { host: 3, step: Connect { id: 2, to: Of(0) } }, "EINPROGRESS 2:nothing"),
+        (Heal { from: 0, to: 3 }, "ok"),
+        (Wait { millis: 1500 }, "waited 0:in@920 1:out@920"),
+        (On { host: 3, step: Send { id: 2, length: 10 } }, "EAGAIN"),
+        (Wait { millis: 500 }, "waited"),
+        (On { host: 0, step: Accept { id: 0, new: 3 } }, "fd00::5 e1 0:nothing 3:out"),
+        (Wait { millis: 1500 }, "waited 0:in@940 2:out@940"),
+        (On { host: 0, step: Accept { id: 0, new: 4 } }, "fd00::5 e2 0:nothing 4:out"),
+    ]);
+}
+
+#[test]
+fn a_connector_is_connected_although_its_last_ack_finds_the_backlog_full() {
+    hosts_answer(&[
+        (On { host: 0, step: Socket { id: 0, family: V6, kind: Stream } }, "ok 0:out+hup"),
+        (On { host: 0, step: Listen { id: 0, backlog: 2 } }, "ok 0:nothing"),
+        (On { host: 3, step: Socket { id: 1, family: V6, kind: Stream } }, "ok 1:out+hup"),
+        (On { host: 3, step: Socket { id: 2, family: V6, kind: Stream } }, "ok 2:out+hup"),
+        (On { host: 3, step: Socket { id: 3, family: V6, kind: Stream } }, "ok 3:out+hup"),
+        (On { host: 3, step: Socket { id: 4, family: V6, kind: Stream } }, "ok 4:out+hup"),
+        (On { host: 3, step: Socket { id: 5, family: V6, kind: Stream } }, "ok 5:out+hup"),
+        (On { host: 3, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
+        (On { host: 3, step: Connect { id: 2, to: Of(0) } }, "EINPROGRESS 2:out"),
+        (Cut { from: 0, to: 3 }, "ok"),
+        (On { host: 3, step: Connect { id: 3, to: Of(0) } }, "EINPROGRESS 3:nothing"),
+        (On { host: 3, step: Connect { id: 4, to: Of(0) } }, "EINPROGRESS 4:nothing"),
+        (Heal { from: 0, to: 3 }, "ok"),
+        (Wait { millis: 1500 }, "waited 3:out@950 4:out@980"),
+        // There was room for three: the acknowledgement of the fourth was dropped.
+        (On { host: 0, step: Accept { id: 0, new: 6 } }, "fd00::5 e1 6:out"),
+        (On { host: 0, step: Accept { id: 0, new: 7 } }, "fd00::5 e2 7:out"),
+        (On { host: 0, step: Accept { id: 0, new: 8 } }, "fd00::5 e3 0:nothing 8:out"),
+        (On { host: 0, step: Accept { id: 0, new: 9 } }, "EAGAIN"),
+        // Its SYN-ACK is sent again.
+        (Wait { millis: 1500 }, "waited 0:in@1330"),
+        (On { host: 0, step: Accept { id: 0, new: 9 } }, "fd00::5 e4 0:nothing 9:out"),
+    ]);
+}

@@ -68,6 +68,10 @@ pub(crate) struct Connection {
     /// What [`way`](Connection::way) gives, by side.
     ways: [(u32, u32); 2],
     keepalives: [Keepalive; 2],
+    /// The last ACK of its handshake found the backlog full, and no SYN-ACK was sent again since.
+    is_ack_dropped: bool,
+    /// Its SYN was answered by a cookie: the SYN-ACK is not sent again.
+    has_cookie: bool,
     /// Whether its segments are those of IPv6.
     is_ipv6: bool,
     /// Whether a socket has connected to itself: what the connector writes it reads, and there is no acceptor.
@@ -131,9 +135,9 @@ pub(crate) struct Listener {
     generation: u32,
     machine: u32,
     pub(super) local: SocketAddr,
-    /// Connections that wait to be accepted, and how many more are on the way there.
+    /// Connections that wait to be accepted, and how many handshakes it remembers (those with a cookie it does not).
     pub(super) backlog: VecDeque<ConnectionId>,
-    /// A SYN is dropped when there are more than so many.
+    /// It is full when there are more than so many.
     pub(super) backlog_max: usize,
     syn_queue_len: usize,
     pub(crate) waiters: Waiters,
@@ -141,6 +145,13 @@ pub(crate) struct Listener {
     pub(crate) options: Options,
     /// It is only bound as yet: whoever connects is refused.
     pub(crate) is_listening: bool,
+}
+
+impl Listener {
+    /// Whether a SYN, or the last ACK of a handshake, is dropped (`sk_acceptq_is_full()`).
+    fn is_full(&self) -> bool {
+        self.backlog.len() > self.backlog_max
+    }
 }
 
 #[derive(Default)]
@@ -350,6 +361,8 @@ impl Connections {
             is_stranded: [false; 2],
             ways: [(connector, acceptor), (acceptor, connector)],
             keepalives: Default::default(),
+            is_ack_dropped: false,
+            has_cookie: false,
             is_ipv6,
             is_self: false,
         };

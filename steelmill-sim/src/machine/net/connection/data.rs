@@ -30,9 +30,11 @@ impl Connection {
         let pipe = self.out(side);
         let since = pipe.stalled_since?;
         match (state, user_timeout) {
-            (State::Established, Some(timeout)) => Some(pipe.resends_from + FIRST_RTO + timeout),
+            (State::Established | State::Orphaned, Some(timeout)) => {
+                Some(pipe.resends_from + FIRST_RTO + timeout)
+            }
             (State::Established, None) => Some(since + RETRIES_TIMEOUT),
-            (State::Orphaned, _) => Some(since + ORPHAN_RETRIES_TIMEOUT),
+            (State::Orphaned, None) => Some(since + ORPHAN_RETRIES_TIMEOUT),
             _ => None,
         }
     }
@@ -529,6 +531,13 @@ impl Cluster {
             self.kernel.happened_often(|| EventKind::Deliver { connection: id.index, from, to, readable });
             return self.answer_with_reset(id, side);
         }
+        // Any segment completes a handshake, if there is room in the backlog.
+        if state == State::SynReceived && self.is_backlog_full(id) {
+            self.net.tcp.get(id).expect("checked above").out(side).lose_flights();
+            self.trace_flights_lost(id, side, DeliveryProblem::Full);
+            return self.retransmit_later(id, side);
+        }
+        let pipe = self.net.tcp.get(id).expect("checked above").out(side);
         let arrived_before = pipe.arrived();
         let has_new_bytes = pipe.deliver(now);
         let pipe = match has_new_bytes && !self.net.links.is_plain(from, to) {
@@ -546,7 +555,7 @@ impl Cluster {
         self.kernel.happened_often(|| EventKind::Deliver { connection: id.index, from, to, readable });
         match state {
             State::Established => {}
-            State::SynReceived => self.established(id), // any segment completes a handshake
+            State::SynReceived => self.established(id),
             State::Orphaned if !has_new_bytes => {}
             _ => return self.answer_with_reset(id, side),
         }
@@ -654,6 +663,12 @@ impl Cluster {
             return;
         }
         // The RST is lost, so the sender retransmits.
+        self.retransmit_later(id, side);
+    }
+
+    /// What `side` has sent was dropped by the peer's host, and is to be sent again.
+    fn retransmit_later(&mut self, id: ConnectionId, side: Side) {
+        let now = self.kernel.now;
         self.stall(id, side);
         let Some(connection) = self.net.tcp.get(id) else { return };
         let pipe = connection.out(side);

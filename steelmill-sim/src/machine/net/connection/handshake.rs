@@ -344,16 +344,18 @@ impl Cluster {
                 return;
             };
             let accepting = &mut self.net.tcp.listeners[listener.index as usize];
-            if accepting.backlog.len() + accepting.syn_queue_len > accepting.backlog_max {
-                return self.schedule_syn_retransmission(id); // Linux drops a SYN that finds the backlog full
+            if accepting.is_full() {
+                return self.schedule_syn_retransmission(id);
             }
-            accepting.syn_queue_len += 1;
+            // One that finds the queue full is answered by a SYN cookie (RFC 4987 §3.6), as `tcp_syncookies` is 1.
+            let has_cookie = accepting.syn_queue_len > accepting.backlog_max;
+            accepting.syn_queue_len += usize::from(!has_cookie);
             let (is_ipv6, mut options) = (accepting.local.is_ipv6(), accepting.options);
             let connection = self.net.tcp.get(id).expect("checked above");
             if target.is_ipv4() {
                 options.multicast_ttl = connection.options(CONNECTOR).ttl as u8;
             }
-            connection.listener = Some(listener);
+            (connection.listener, connection.has_cookie) = (Some(listener), has_cookie);
             connection.syn_arrived_at = now;
             connection.end(ACCEPTOR).state = State::SynReceived;
             *connection.options(ACCEPTOR) = options;
@@ -367,6 +369,8 @@ impl Cluster {
             let is_entered = self.net.tcp_ports.enter(place, local, peer, Sharing::of(&options)).is_ok();
             let connection = self.net.tcp.get(id).expect("checked above");
             connection.has_port[usize::from(ACCEPTOR)] = is_entered;
+        } else if state == State::SynReceived && self.has_cookie(id) && self.is_backlog_full(id) {
+            return self.schedule_syn_retransmission(id);
         }
         // A retransmitted SYN gets another SYN-ACK; a lost SYN-ACK is retransmitted by timer, too.
         self.trace_message(MessageKind::SynAck, Some(id.number()), to, from, &[]);
@@ -436,9 +440,10 @@ impl Cluster {
         }
     }
 
-    /// Schedules the next SYN-ACK for a handshake without an ACK, or drops the handshake after the last.
+    /// Schedules the next SYN-ACK for a handshake without an ACK, or drops the handshake after the last. With a cookie there is
+    /// none.
     fn schedule_syn_ack_retransmission(&mut self, id: ConnectionId) {
-        let Some(connection) = self.net.tcp.get(id) else {
+        let Some(connection) = self.net.tcp.get(id).filter(|connection| !connection.has_cookie) else {
             return;
         };
         // The last one is followed by the end of the handshake.
@@ -461,6 +466,7 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
+        connection.is_ack_dropped = false;
         // It was arranged for a time after the last one.
         let (now, since) = (self.kernel.now, connection.syn_arrived_at);
         if next_syn_ack_retransmission(since, now).is_err_and(|end| now >= end) {
@@ -478,7 +484,8 @@ impl Cluster {
         }
     }
 
-    /// The ACK arrives: the connection moves from the SYN queue to the backlog.
+    /// The ACK arrives: the connection moves to the backlog. If that is full, the ACK is dropped, and the SYN-ACK sent again
+    /// (`tcp_v4_syn_recv_sock()`): so long the connector's end is established, and its peer's not.
     pub(crate) fn established(&mut self, id: ConnectionId) {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
@@ -493,6 +500,13 @@ impl Cluster {
                 return;
             }
             _ => return,
+        }
+        if self.is_backlog_full(id) {
+            let connection = self.net.tcp.get(id).expect("checked above");
+            if !std::mem::replace(&mut connection.is_ack_dropped, true) {
+                self.schedule_syn_ack_retransmission(id);
+            }
+            return;
         }
         self.leave_syn_queue(id);
         let connection = self.net.tcp.get(id).expect("checked above");
@@ -509,10 +523,23 @@ impl Cluster {
     }
 
     pub(super) fn leave_syn_queue(&mut self, id: ConnectionId) {
-        let listener = self.net.tcp.get(id).and_then(|connection| connection.listener);
+        let Some(connection) = self.net.tcp.get(id) else { return };
+        let (has_cookie, listener) = (connection.has_cookie, connection.listener);
         if let Some(listener) = listener.and_then(|listener| self.net.tcp.listener(listener)) {
-            listener.syn_queue_len -= 1;
+            listener.syn_queue_len -= usize::from(!has_cookie);
         }
+    }
+
+    fn has_cookie(&mut self, id: ConnectionId) -> bool {
+        self.net.tcp.get(id).is_some_and(|connection| connection.has_cookie)
+    }
+
+    /// Whether the listener of a handshake takes no more connections for now.
+    pub(super) fn is_backlog_full(&mut self, id: ConnectionId) -> bool {
+        let listener = self.net.tcp.get(id).and_then(|connection| connection.listener);
+        listener
+            .and_then(|listener| self.net.tcp.listener(listener))
+            .is_some_and(|listener| listener.is_full())
     }
 
     /// Drops a half-open connection whose listener has ended: its SYN-ACK is not sent again, and another SYN is a new one. Whether it was
