@@ -149,5 +149,12 @@ fn a_socket_bound_to_all_of_ipv4_in_ipv6_leaves_the_wildcard_when_it_connects() 
         (Bind { id: 3, to: At(MappedAny, 1) }, "ok"),
         (Connect { id: 3, to: Of(3) }, "ok"),
         (Send { id: 3, length: 10 }, "10 3:in+out"),
+        (Close { id: 3 }, "ok"),
+        (Socket { id: 4, family: V6, kind: Datagram }, "ok 4:out"),
+        (Bind { id: 4, to: At(MappedAny, 3) }, "ok"),
+        (Socket { id: 5, family: V6, kind: Datagram }, "ok 5:out"),
+        (Bind { id: 5, to: At(Mapped, 2) }, "ok"),
+        (SendTo { id: 4, to: Of(5), length: 10 }, "10 5:in+out"),
+        (Receive { id: 5, length: 100, peek: false }, "10 f59b63e3 from ::ffff:127.0.0.1 p3 5:out"),
     ]);
 }

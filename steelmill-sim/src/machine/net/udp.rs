@@ -395,7 +395,8 @@ impl Cluster {
             self.trace_loss(DeliveryProblem::NoReceiver, false);
             return Ok(bytes.len()); // lost without an error
         }
-        let source = match local.ip().is_unspecified() || address::is_of_many(local.ip()) {
+        let source = match address::canonical(local).ip().is_unspecified() || address::is_of_many(local.ip())
+        {
             true => {
                 let own = if target.ip().is_multicast() && target.is_ipv4() { own_source } else { None };
                 let ip =
