@@ -114,9 +114,9 @@ fn shown_to(process: Process) -> u64 {
     })
 }
 
-/// How much a read takes, in nanoseconds.
-const LEAST_TAKEN: u64 = 20;
-const TAKEN_BESIDES: u64 = 61;
+/// How much a read takes, in nanoseconds. The crate quanta is content with its calibration if that is less than ten on average.
+const LEAST_TAKEN: u64 = 1;
+const TAKEN_BESIDES: u64 = 9;
 
 unsafe extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: sigaction(2): with SA_SIGINFO it is valid for as long as the handler executes.

@@ -319,7 +319,13 @@ pub(super) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
         libc::SYS_clock_gettime => function!(clock_gettime(libc::clockid_t, *mut libc::timespec)),
         libc::SYS_getrandom => function!(getrandom(*mut c_void, usize, libc::c_uint)),
         libc::SYS_sched_yield => function!(sched_yield()),
-        libc::SYS_sched_getaffinity => function!(sched_getaffinity(libc::pid_t, usize, *mut libc::cpu_set_t)),
+        // Unlike the function, the call gives how many bytes the kernel's set has.
+        libc::SYS_sched_getaffinity => {
+            match function!(sched_getaffinity(libc::pid_t, usize, *mut libc::cpu_set_t)) {
+                0 => size_of::<libc::c_ulong>() as isize,
+                failed => failed,
+            }
+        }
         libc::SYS_getxattr => function!(getxattr(*const c_char, *const c_char, *mut c_void, usize)),
         libc::SYS_lgetxattr => function!(lgetxattr(*const c_char, *const c_char, *mut c_void, usize)),
         libc::SYS_fgetxattr => function!(fgetxattr(c_int, *const c_char, *mut c_void, usize)),

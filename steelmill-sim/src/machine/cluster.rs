@@ -30,6 +30,7 @@ use super::machine::Machine;
 use super::moments::Moments;
 use super::net::{self, Net};
 use super::panic_log::{self, PanicLog};
+use super::proc::Attributes;
 use super::runtimes::Runtimes;
 use super::signals::Signals;
 use super::statics::Statics;
@@ -78,6 +79,7 @@ pub(crate) struct Cluster {
     pub(crate) descriptors: Descriptors,
     pub(crate) disks: Disks,
     pub(crate) limits: Limits,
+    pub(crate) attributes: Attributes,
     pub(crate) exit_functions: ExitFunctions,
     pub(crate) mappings: Mappings,
     pub(crate) runtimes: Runtimes,
@@ -189,6 +191,7 @@ pub(crate) fn begin(settings: Settings) -> RunId {
         descriptors: Descriptors::default(),
         disks: Disks::default(),
         limits: Limits::default(),
+        attributes: Attributes::default(),
         exit_functions: ExitFunctions::default(),
         mappings: Mappings::default(),
         runtimes: Runtimes::default(),

@@ -106,6 +106,9 @@ impl Cluster {
             return Found::Real(path);
         }
         let name = &self.hosts[process.machine].name;
+        if let Some(content) = path.to_str().and_then(|path| self.proc_file(process, path)) {
+            return Found::Content(content.into_bytes());
+        }
         match path.to_str() {
             Some("/dev/null") => Found::Device(Device::Null),
             Some("/dev/zero") => Found::Device(Device::Zero),

@@ -136,6 +136,12 @@ impl Machine {
         self.0.lives.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// What the command line of its program has behind the name.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let startup = self.0.startup.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        startup.arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect()
+    }
+
     pub(super) fn startup(&self) -> MutexGuard<'_, Startup> {
         assert!(
             matches!(self.0.workload, Workload::Program(_)),
@@ -549,6 +555,7 @@ impl Cluster {
         self.disk_process_ended(machine);
         self.descriptors_gone(machine);
         self.limits_gone(machine);
+        self.attributes_gone(machine);
         self.exit_functions_gone(machine);
         let lost = match ending {
             ProcessEnd::PowerLoss => self.disk_lost_power(machine),

@@ -43,4 +43,5 @@ pub(crate) mod threads; // guest threads
 
 pub(crate) mod exit_functions; // atexit(3)
 pub(crate) mod limits; // limits of resources
+pub(crate) mod proc; // proc(5)
 pub(crate) mod links; // partition, hold, impair, reset, latency

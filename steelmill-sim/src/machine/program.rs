@@ -213,7 +213,7 @@ pub(super) fn start(machine: &Machine, place: Process, main: Main) -> Result {
         )));
     }
     let start = Box::into_raw(Box::new(Start { main, machine: machine.clone() }));
-    threads::spawn(place, "main", null(), execute, start.cast(), setup)?;
+    threads::spawn(place, threads::MAIN, null(), execute, start.cast(), setup)?;
     Ok(())
 }
 

@@ -100,7 +100,7 @@ impl Cluster {
     }
 
     /// Sends a signal to the process of a machine.
-    pub(crate) fn send_signal(&mut self, machine: u32, signal: i32) -> Sent {
+    pub(crate) fn send_signal(&mut self, machine: u32, signal: i32, by_itself: bool) -> Sent {
         let action = self.signal_action(machine, signal);
         let is_default = action.handler == libc::SIG_DFL;
         if action.handler == libc::SIG_IGN || is_default && is_ignored_by_default(signal) {
@@ -113,7 +113,7 @@ impl Cluster {
         }
         match self.threads.that_takes(machine, signal) {
             Some((task, guest)) => {
-                guest.raise(signal);
+                guest.raise(signal, by_itself);
                 self.kernel.wake_task(task);
             }
             None => *self.signals.pending.entry(machine).or_default() |= bit(signal),
@@ -190,7 +190,7 @@ fn call(guest: &Guest, signal: i32, action: Action, handler: usize) {
     }
     let own = if action.flags & libc::SA_NODEFER == 0 { bit(signal) } else { 0 };
     let before = guest.set_mask(|mask| mask | action.mask | own);
-    threads::call_handler(handler, signal, action.flags);
+    threads::call_handler(handler, signal, action.flags, guest.sender_of(signal));
     set_mask(guest, |_| before);
 }
 
@@ -227,7 +227,8 @@ impl Machine {
     /// When the machine runs no [program](crate::Sim::program).
     pub fn signal(&self, signal: Signal) {
         drop(self.startup()); // it is a program
-        if self.is_up() && matches!(self.with(|run| run.send_signal(self.id(), signal.number())), Sent::Ends)
+        if self.is_up()
+            && matches!(self.with(|run| run.send_signal(self.id(), signal.number(), false)), Sent::Ends)
         {
             self.end(ProcessEnd::Exit, end_of(signal.number()));
         }

@@ -31,6 +31,7 @@ use real_thread::{RealThread, Wanted};
 use super::allocators;
 use super::cluster::{self, Cluster, Shared};
 use super::exit_functions::ExitFunction;
+use super::proc::{PARENT, USER, process_number};
 use super::signals::{self, SignalSet};
 use super::thread_data;
 use super::waker::waker;
@@ -50,6 +51,9 @@ use crate::schema::task::TaskKey;
 
 /// What pthread_create(3) is given to execute.
 pub(crate) type Routine = extern "C" fn(*mut c_void) -> *mut c_void;
+
+/// What a process's first thread is called in reports.
+pub(super) const MAIN: &str = "main";
 
 /// Names a guest thread to the program: the C library's own name, an address, which only ever looks a thread up.
 pub(crate) type ThreadName = libc::pthread_t;
@@ -88,8 +92,9 @@ pub(crate) struct Guest {
     result: Cell<*mut c_void>,
     /// It never goes on with the program, but is to leave the allocators.
     is_leaving: Cell<bool>,
-    /// The signals that it was sent and has to handle, and those that it blocks.
+    /// The signals that it was sent and has to handle, which of them its own process has sent, and those that it blocks.
     raised: Cell<SignalSet>,
+    raised_by_itself: Cell<SignalSet>,
     mask: Cell<SignalSet>,
     /// A signal was handled since a call began to wait; whether the call is to go on if it may.
     interrupted: Cell<Option<bool>>,
@@ -100,6 +105,8 @@ pub(crate) struct Guest {
     /// The time at which it last read a clock, and how often it has since then; and the same of calls that found nothing.
     clock_reads: Cell<(Nanos, u32)>,
     vain_calls: Cell<(Nanos, u32)>,
+    /// It is the one that its process began with.
+    is_main: bool,
     /// What the program named it, or the thread that created it.
     name: Cell<Option<&'static str>>,
     /// It loses its turn at a call that does not block.
@@ -243,6 +250,11 @@ pub(crate) fn process() -> Option<Process> {
     current().map(|guest| guest.place)
 }
 
+/// Whether this is the thread that its process began with.
+pub(crate) fn is_main_thread() -> bool {
+    current().is_some_and(|guest| guest.is_main)
+}
+
 /// This guest thread.
 #[inline]
 pub(crate) fn current() -> Option<&'static Guest> {
@@ -279,8 +291,11 @@ pub(crate) fn never_again() -> ! {
     }
 }
 
+/// Where a signal's information has its sender: on all systems of 64 bits behind three numbers and a gap (sigaction(2)).
+const SENDER: usize = 16;
+
 /// Calls a handler of a signal on this guest thread.
-pub(super) fn call_handler(handler: usize, signal: i32, flags: i32) {
+pub(super) fn call_handler(handler: usize, signal: i32, flags: i32, (pid, user): (i32, u32)) {
     let handler: *const () = std::ptr::with_exposed_provenance(handler);
     // SAFETY: sigaction(2): the program gave the function as one of this type. It may interrupt the thread anywhere, and does
     // where that waits. The information is what the kernel fills in for a signal of another process; of the context no
@@ -291,6 +306,8 @@ pub(super) fn call_handler(handler: usize, signal: i32, flags: i32) {
         } else {
             let mut info: libc::siginfo_t = std::mem::zeroed();
             info.si_signo = signal;
+            // SI_USER, behind which are the sender's number and its user.
+            (&raw mut info).cast::<(i32, u32)>().byte_add(SENDER).write((pid, user));
             let handler = std::mem::transmute::<
                 *const (),
                 extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void),
@@ -476,12 +493,14 @@ pub(crate) fn spawn(
         result: Cell::new(null_mut()),
         is_leaving: Cell::new(false),
         raised: Cell::new(0),
+        raised_by_itself: Cell::new(0),
         mask: Cell::new(current().map_or(0, |parent| parent.mask.get())),
         interrupted: Cell::new(None),
         is_logging: Cell::new(false),
         now: Cell::default(),
         clock_reads: Cell::default(),
         vain_calls: Cell::default(),
+        is_main: name == MAIN,
         name: Cell::new(current().and_then(|parent| parent.name.get())),
         preemption,
         is_watched: cluster::with(place.run, |run| !run.lock_watches.is_empty()),
@@ -585,8 +604,19 @@ impl Guest {
     }
 
     /// Has the thread handle a signal when it executes next.
-    pub(super) fn raise(&self, signal: i32) {
-        self.raised.set(self.raised.get() | signals::bit(signal));
+    pub(super) fn raise(&self, signal: i32, by_itself: bool) {
+        let bit = signals::bit(signal);
+        self.raised.set(self.raised.get() | bit);
+        let others = self.raised_by_itself.get() & !bit;
+        self.raised_by_itself.set(others | if by_itself { bit } else { 0 });
+    }
+
+    /// Which process a signal comes from, and its user.
+    pub(super) fn sender_of(&self, signal: i32) -> (i32, u32) {
+        match self.raised_by_itself.get() & signals::bit(signal) {
+            0 => (PARENT, 0),
+            _ => (process_number(self.place), USER),
+        }
     }
 
     /// The signals that it blocks.
@@ -690,6 +720,11 @@ impl Threads {
         let alive = self.alive.get(&machine).into_iter().flatten();
         let mut alive = alive.map(|alive| (alive.task, &*alive.guest));
         alive.find(|(_, guest)| guest.mask() & signals::bit(signal) == 0)
+    }
+
+    /// How many threads of a machine have not ended.
+    pub(super) fn count(&self, machine: u32) -> usize {
+        self.alive.get(&machine).map_or(0, Vec::len)
     }
 
     fn find(&self, machine: u32, thread: ThreadName) -> Option<&Alive> {

@@ -37,7 +37,6 @@ fn a_thread_has_the_name_that_it_was_given_or_that_of_its_machine() {
                 assert_eq!(name_of_this(), "renamed");
                 let this = libc::pthread_self();
                 assert_eq!(libc::pthread_setname_np(this, c"of sixteen bytes".as_ptr()), libc::ERANGE);
-                assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 0), -1);
             }
         })
         .await
@@ -94,7 +93,7 @@ fn the_processors_counter_counts_the_nanoseconds_of_the_machines_clock() {
                 // Each read takes some time, and not always the same, as on a real one.
                 let reads = [(); 100].map(|()| _rdtsc());
                 let taken = reads.windows(2).map(|pair| pair[1] - pair[0]).collect::<BTreeSet<_>>();
-                assert!(taken.len() > 20 && taken.iter().all(|taken| (20..=80).contains(taken)), "{taken:?}");
+                assert!(taken.len() > 5 && taken.iter().all(|taken| (1..=9).contains(taken)), "{taken:?}");
             }
         })
     };
@@ -223,4 +222,77 @@ fn what_processes_share_and_alarms_are_refused() {
     assert_eq!(summary.counts["refused processes"].total, 1);
     assert_eq!(summary.counts["refused alarms"].total, 2);
     assert_eq!(summary.counts["refused sources of events"].total, 2);
+}
+
+/// proc(5), sysfs(5): what libraries read of a machine, and of the own process by either name.
+#[test]
+fn a_machine_tells_of_memory_cpus_and_the_process_by_files() {
+    check(Seed(1), |sim| async move {
+        let main = || {
+            let read =
+                |path: &str| std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            let own = std::process::id();
+            assert_eq!(read("/proc/self/stat"), read(&format!("/proc/{own}/stat")));
+            let stat = read("/proc/self/stat");
+            let fields: Vec<&str> = stat.split_whitespace().collect();
+            assert_eq!(
+                (fields[0], fields[1], fields[3], fields.len()),
+                (&*own.to_string(), "(program)", "1", 52)
+            );
+            assert_eq!(fields[19], "2", "threads");
+            assert_eq!(read("/proc/self/cmdline"), "program\0--port\080\0");
+            assert_eq!(read("/proc/self/comm"), "program\n");
+            assert!(read("/proc/self/status").contains("\nThreads:\t2\n"));
+            assert!(
+                read("/proc/self/limits").contains("Max open files            1024                 524288")
+            );
+            assert!(read("/proc/meminfo").starts_with("MemTotal:         8388608 kB\n"));
+            assert_eq!(read("/proc/cpuinfo").matches("processor\t: ").count(), 4);
+            assert_eq!(read("/sys/devices/system/cpu/online"), "0-3\n");
+            assert_eq!(read("/proc/uptime"), "2.50 10.00\n");
+            assert!(read("/proc/stat").contains("cpu3 0 0 0 250 0"));
+            assert!(read("/proc/stat").contains("btime 1767225600\n"), "when the run began");
+            assert_eq!(read("/etc/machine-id").len(), 33);
+            assert!(std::fs::metadata("/proc/1/stat").is_err(), "there is no other process");
+            assert!(std::fs::write("/proc/self/comm", "other").is_err());
+        };
+        let main = move || {
+            thread::sleep(Duration::from_millis(2_500));
+            thread::spawn(main).join().expect("no panic");
+        };
+        let program = sim.program("program", main).args(["--port", "80"]);
+        let life = program.start().await?.ended().await;
+        anyhow::ensure!(life.is_success(), "{life}");
+        Ok(())
+    });
+}
+
+/// prctl(2), gettid(2), sched_getaffinity(2) past the C library.
+#[test]
+fn a_process_keeps_what_it_sets_for_itself_and_its_main_thread_has_its_number() {
+    check(Seed(1), |sim| async move {
+        succeeds(sim, || {
+            // SAFETY: all pointers are valid.
+            unsafe {
+                assert_eq!(libc::prctl(libc::PR_GET_DUMPABLE), 1);
+                assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 0), 0);
+                assert_eq!(libc::prctl(libc::PR_GET_DUMPABLE), 0);
+                assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 2), -1);
+                assert_eq!(libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 0);
+                assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+                assert_eq!(libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 1);
+                let mut signal = 7;
+                assert_eq!(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM), 0);
+                assert_eq!(libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal), 0);
+                assert_eq!(signal, libc::SIGTERM);
+                assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, 1), -1);
+                assert_eq!(libc::gettid(), libc::getpid());
+                thread::spawn(|| assert_ne!(libc::gettid(), libc::getpid())).join().expect("no panic");
+                let mut cpus = [0_u64; 16];
+                let given = libc::syscall(libc::SYS_sched_getaffinity, 0, 128, cpus.as_mut_ptr());
+                assert_eq!((given, cpus[0]), (8, 0b1111));
+            }
+        })
+        .await
+    });
 }

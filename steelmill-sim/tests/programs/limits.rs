@@ -143,6 +143,8 @@ fn what_takes_a_privilege_and_other_processes_are_refused() {
             refused(libc::mount(null(), c"/".as_ptr(), null(), 0, null()), libc::EPERM);
             refused(libc::execl(c"/bin/true".as_ptr(), c"true".as_ptr(), null::<u8>()), libc::ENOSYS);
             refused(libc::daemon(0, 0), libc::ENOSYS);
+            refused(libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as c_int, libc::ENOSYS);
+            refused(libc::syscall(libc::SYS_chroot, c"/tmp".as_ptr()) as c_int, libc::EPERM);
             refused(libc::waitpid(-1, null_mut(), 0), libc::ECHILD);
             refused(libc::nice(1), libc::EPERM);
             refused(libc::ptrace(libc::PTRACE_ATTACH, 1, 0, 0) as c_int, libc::ENOSYS);
@@ -160,9 +162,9 @@ fn what_takes_a_privilege_and_other_processes_are_refused() {
     assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
     let counted: Vec<_> = outcome.counts.iter().map(|(what, n)| (*what, *n)).collect();
     let expected = [
-        ("refused calls that take a privilege", 5),
+        ("refused calls that take a privilege", 6),
         ("refused changes of priorities", 1),
-        ("refused processes", 4),
+        ("refused processes", 5),
         ("refused sources of events", 1),
         ("refused terminals", 1),
     ];

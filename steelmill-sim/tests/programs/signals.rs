@@ -224,3 +224,36 @@ fn a_runtime_outside_of_a_run_hears_real_signals_after_a_run() {
     });
     assert_eq!(heard.expect("SIGUSR2 may be handled"), Some(()));
 }
+
+/// sigaction(2) with SA_SIGINFO: the own process and its user, or the init system's.
+#[test]
+fn a_handler_is_told_who_has_sent_its_signal() {
+    static SENDER: AtomicU32 = AtomicU32::new(0);
+    static USER: AtomicU32 = AtomicU32::new(7);
+    extern "C" fn handle(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        // SAFETY: it is valid as long as the handler executes, and of a signal that a process has sent.
+        unsafe {
+            SENDER.store((*info).si_pid() as u32, Relaxed);
+            USER.store((*info).si_uid(), Relaxed);
+        }
+    }
+    fn main() {
+        // SAFETY: zeros are a sigaction, with an empty mask, and the handler only stores.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = handle as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO;
+            assert_eq!(libc::sigaction(SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
+            assert_eq!(libc::raise(SIGUSR1), 0);
+            assert_eq!((SENDER.load(Relaxed), USER.load(Relaxed)), (std::process::id(), libc::getuid()));
+        }
+        thread::sleep(2 * SECOND);
+        assert_eq!((SENDER.load(Relaxed), USER.load(Relaxed)), (1, 0));
+    }
+    check(Seed(1), |sim| async move {
+        let machine = started(sim, sim.program("program", main)).await?;
+        machine.signal(Signal::User1);
+        anyhow::ensure!(machine.ended().await.is_success());
+        Ok(())
+    });
+}

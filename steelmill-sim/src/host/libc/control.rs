@@ -5,10 +5,9 @@ use std::net::IpAddr;
 
 use libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo, msghdr, ucred};
 
-use super::identity::process_number;
-use super::users::USER;
 use crate::machine::cluster;
 use crate::machine::descriptors::{Credentials, Errno};
+use crate::machine::proc::{USER, process_number};
 use crate::machine::world::Process;
 
 /// The number of the network interface to other machines: that to itself is 1.

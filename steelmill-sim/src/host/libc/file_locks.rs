@@ -6,6 +6,7 @@ use super::{answer, process_of};
 use crate::machine::cluster;
 use crate::machine::descriptors::Errno;
 use crate::machine::disk::{LockKind, Locking, OpenFile, Owner};
+use crate::machine::proc::process_number;
 use crate::machine::real::real;
 use crate::machine::runtimes::may_block;
 use crate::machine::threads::block_until;
@@ -113,7 +114,7 @@ pub(super) unsafe fn control(
                 wanted.l_len = if held.end == u64::MAX { 0 } else { (held.end - held.start) as i64 };
                 wanted.l_pid = match held.owner {
                     Owner::File(_) => -1,
-                    Owner::Process => super::identity::process_number(process),
+                    Owner::Process => process_number(process),
                 };
             }
         }

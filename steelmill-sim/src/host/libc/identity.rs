@@ -6,26 +6,14 @@ use std::ffi::{c_char, c_int, c_long, c_uint};
 
 use libc::{cpu_set_t, pid_t, size_t, utsname};
 
-use super::{answer, caller, guest, limits, usage};
+use super::{answer, caller, guest, limits};
 use crate::machine::cluster;
 use crate::machine::descriptors::Errno;
+use crate::machine::proc::{CPUS, FREE, MEMORY, PAGE, PARENT, process_number};
 use crate::machine::real::real;
-use crate::machine::threads::current_task;
+use crate::machine::threads::{current_task, is_main_thread};
 use crate::machine::world::Process;
 use crate::schema::task::TaskId;
-
-/// The CPUs of every machine: as many threads a runtime starts by default.
-const CPUS: usize = 4;
-
-/// The number of a machine's first process; every life of a machine has another.
-const FIRST_PROCESS: u32 = 1000;
-
-pub(super) fn process_number(process: Process) -> pid_t {
-    (FIRST_PROCESS + process.machine * 1000 + process.incarnation % 1000) as pid_t
-}
-
-/// The parent of every process: the machine's init system.
-const PARENT: pid_t = 1;
 
 fn name_of(process: Process) -> String {
     cluster::with(process.run, |run| run.hosts[process.machine].name.to_string())
@@ -131,9 +119,9 @@ unsafe extern "C" fn pthread_setaffinity_np(
 unsafe extern "C" fn sysconf(name: c_int) -> c_long {
     match name {
         libc::_SC_NPROCESSORS_ONLN | libc::_SC_NPROCESSORS_CONF if caller().is_some() => CPUS as c_long,
-        libc::_SC_PHYS_PAGES if caller().is_some() => (usage::MEMORY / usage::PAGE) as c_long,
+        libc::_SC_PHYS_PAGES if caller().is_some() => (MEMORY / PAGE) as c_long,
         libc::_SC_OPEN_MAX if let Some(process) = caller() => limits::open_files(process) as c_long,
-        libc::_SC_AVPHYS_PAGES if caller().is_some() => (usage::FREE / usage::PAGE) as c_long,
+        libc::_SC_AVPHYS_PAGES if caller().is_some() => (FREE / PAGE) as c_long,
         // SAFETY: as ours.
         _ => unsafe { real!("sysconf", fn(c_int) -> c_long)(name) },
     }
@@ -186,7 +174,8 @@ unsafe extern "C" fn getpid() -> pid_t {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn gettid() -> pid_t {
     match guest() {
-        // A main thread's is its process's, on Linux; here the numbers of threads are their own.
+        // A main thread's is its process's; others have numbers that no process has.
+        Some(process) if is_main_thread() => process_number(process),
         Some(_) => (1 << 20) + TaskId::of(current_task()).slot() as pid_t,
         // SAFETY: as ours.
         None => unsafe { real!("gettid", fn() -> pid_t)() },

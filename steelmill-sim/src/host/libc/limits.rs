@@ -4,11 +4,11 @@ use std::ffi::{c_int, c_uint};
 
 use libc::{pid_t, rlimit64};
 
-use super::identity::process_number;
 use super::{answer, caller};
 use crate::machine::cluster;
 use crate::machine::descriptors::Errno;
 use crate::machine::limits::{Limit, OPEN_FILES};
+use crate::machine::proc::process_number;
 use crate::machine::real::real;
 use crate::machine::world::Process;
 

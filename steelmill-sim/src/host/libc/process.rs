@@ -8,6 +8,7 @@ use libc::size_t;
 
 use super::paths::refused;
 use super::{answer, guest};
+use crate::machine::descriptors::Errno;
 use crate::machine::exit_functions::ExitFunction;
 use crate::machine::real::real;
 use crate::machine::world::Process;
@@ -212,6 +213,49 @@ fn thread_name(process: Process, thread: libc::pthread_t) -> Option<[u8; NAME_RO
 
 /// The name of the thread; what else it sets belongs to the real process, and is refused.
 ///
+/// What has no effect here: it is kept, and told. prctl(2) gives small numbers, or writes others to where its argument points.
+fn attribute(process: Process, operation: c_int, value: c_ulong, other: c_ulong) -> Result<c_int, Errno> {
+    let machine = process.machine;
+    let set = |kept: c_int, value: c_ulong| {
+        cluster::with(process.run, |run| run.attributes.set(machine, kept, value));
+        Ok(0)
+    };
+    let get = |kept: c_int, default: c_ulong| {
+        cluster::with(process.run, |run| run.attributes.get(machine, kept)).unwrap_or(default)
+    };
+    match operation {
+        libc::PR_SET_DUMPABLE if value > 1 => Err(libc::EINVAL),
+        libc::PR_SET_NO_NEW_PRIVS if value != 1 || other != 0 => Err(libc::EINVAL),
+        libc::PR_SET_PDEATHSIG if value > 64 => Err(libc::EINVAL),
+        libc::PR_SET_DUMPABLE
+        | libc::PR_SET_NO_NEW_PRIVS
+        | libc::PR_SET_PDEATHSIG
+        | libc::PR_SET_KEEPCAPS
+        | libc::PR_SET_CHILD_SUBREAPER
+        | libc::PR_SET_TIMERSLACK
+        | libc::PR_SET_THP_DISABLE => set(operation, value),
+        libc::PR_GET_DUMPABLE => Ok(get(libc::PR_SET_DUMPABLE, 1) as c_int),
+        libc::PR_GET_NO_NEW_PRIVS => Ok(get(libc::PR_SET_NO_NEW_PRIVS, 0) as c_int),
+        libc::PR_GET_KEEPCAPS => Ok(get(libc::PR_SET_KEEPCAPS, 0) as c_int),
+        libc::PR_GET_THP_DISABLE => Ok(get(libc::PR_SET_THP_DISABLE, 0) as c_int),
+        libc::PR_GET_TIMERSLACK => Ok(get(libc::PR_SET_TIMERSLACK, 50_000) as c_int),
+        libc::PR_GET_PDEATHSIG | libc::PR_GET_CHILD_SUBREAPER => {
+            let kept = match operation {
+                libc::PR_GET_PDEATHSIG => libc::PR_SET_PDEATHSIG,
+                _ => libc::PR_SET_CHILD_SUBREAPER,
+            };
+            let told = get(kept, 0) as c_int;
+            // SAFETY: PR_GET_PDEATHSIG(2const): it points to an int.
+            unsafe { std::ptr::with_exposed_provenance_mut::<c_int>(value as usize).write(told) };
+            Ok(0)
+        }
+        // An unprivileged process has no capability.
+        libc::PR_CAPBSET_READ => Ok(0),
+        libc::PR_CAPBSET_DROP => Err(libc::EPERM),
+        _ => refused(process, SystemCall::Process, "refused settings of the process", libc::EINVAL),
+    }
+}
+
 /// # Safety
 /// As prctl(2), which takes up to four arguments beside the operation.
 #[unsafe(no_mangle)]
@@ -239,6 +283,6 @@ unsafe extern "C" fn prctl(operation: c_int, a: c_ulong, b: c_ulong, c: c_ulong,
             unsafe { name.copy_from(known.as_ptr(), NAME_ROOM) };
             0
         }
-        _ => answer(refused(process, SystemCall::Process, "refused settings of the process", libc::EINVAL)),
+        _ => answer(attribute(process, operation, a, b)),
     }
 }

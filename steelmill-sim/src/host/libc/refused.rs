@@ -169,6 +169,30 @@ refuses! { Other, NAME_SERVERS, ENOSYS;
     "__res_send" __res_send(query: *const u8, length: c_int, reply: *mut u8, room: c_int) -> c_int;
 }
 
+/// # Safety
+/// As clone(2), whose arguments behind these are passed on as well.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clone(
+    function: *mut c_void,
+    stack: *mut c_void,
+    flags: c_int,
+    argument: *mut c_void,
+    parent: *mut c_void,
+    locals: *mut c_void,
+    child: *mut c_void,
+) -> c_int {
+    match confined() {
+        Some(process) => answer(refused(process, SystemCall::Process, PROCESSES, libc::ENOSYS)),
+        // SAFETY: as ours.
+        None => unsafe {
+            type Pointer = *mut c_void;
+            real!("clone", fn(Pointer, Pointer, c_int, Pointer, Pointer, Pointer, Pointer) -> c_int)(
+                function, stack, flags, argument, parent, locals, child,
+            )
+        },
+    }
+}
+
 /// fork(2) under another name, as POSIX allows: a stand-in cannot return twice on one stack.
 ///
 /// # Safety
@@ -410,8 +434,14 @@ spawns! {
 
 /// With what a call by its number is refused, if it is one of these.
 pub(in crate::host) fn refusal(number: c_long) -> Option<Errno> {
+    // Not on all processors.
+    #[cfg(target_arch = "x86_64")]
+    if matches!(number, libc::SYS_fork | libc::SYS_vfork) {
+        return refused::<()>(confined()?, SystemCall::Process, PROCESSES, libc::ENOSYS).err();
+    }
     let (call, what, error) = match number {
-        libc::SYS_clone3
+        libc::SYS_clone
+        | libc::SYS_clone3
         | libc::SYS_execve
         | libc::SYS_execveat
         | libc::SYS_pidfd_open
@@ -472,6 +502,7 @@ pub(in crate::host) fn refusal(number: c_long) -> Option<Errno> {
         libc::SYS_acct
         | libc::SYS_adjtimex
         | libc::SYS_capset
+        | libc::SYS_chroot
         | libc::SYS_clock_adjtime
         | libc::SYS_clock_settime
         | libc::SYS_delete_module

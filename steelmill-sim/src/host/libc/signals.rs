@@ -4,10 +4,10 @@ use std::ffi::{c_int, c_void};
 
 use libc::{pid_t, pthread_t, sigaction as SigAction, sighandler_t, sigset_t};
 
-use super::identity::process_number;
 use super::{answer, caller, guest};
 use crate::machine::cluster;
 use crate::machine::descriptors::Errno;
+use crate::machine::proc::process_number;
 use crate::machine::real::real;
 use crate::machine::signals::{self, Action, Sent, SignalSet};
 use crate::machine::threads;
@@ -168,7 +168,7 @@ fn send(process: Process, signal: c_int) -> Result<c_int, Errno> {
     if !signals::is_signal(signal) || stops {
         return Err(libc::EINVAL);
     }
-    if let Sent::Ends = cluster::with(process.run, |run| run.send_signal(process.machine, signal)) {
+    if let Sent::Ends = cluster::with(process.run, |run| run.send_signal(process.machine, signal, true)) {
         signals::end_by(process, signal);
     }
     if let Some(guest) = threads::current() {

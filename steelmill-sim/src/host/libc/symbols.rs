@@ -68,6 +68,7 @@ pub(crate) const OURS: &[&CStr] = &[
     c"clock_gettime",
     c"clock_nanosleep",
     c"clock_settime",
+    c"clone",
     c"close",
     c"close_range",
     c"closedir",

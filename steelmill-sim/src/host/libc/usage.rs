@@ -8,14 +8,8 @@ use libc::{clock_t, rusage, sysinfo as Information, tms};
 
 use super::time::now_of;
 use super::{answer, caller};
+use crate::machine::proc::{FREE, MEMORY};
 use crate::machine::real::real;
-
-/// The memory of each machine, in bytes, and what is free of it.
-pub(super) const MEMORY: u64 = 8 << 30;
-pub(super) const FREE: u64 = 4 << 30;
-
-/// How many bytes a page has.
-pub(super) const PAGE: u64 = 4096;
 
 /// # Safety
 /// As getrusage(2).

@@ -10,11 +10,9 @@ use libc::size_t;
 use super::paths::{confined, refused};
 use super::refused::PRIVILEGES;
 use super::{answer, caller};
+pub(super) use crate::machine::proc::USER;
 use crate::machine::real::real;
 use crate::schema::system_use::SystemCall;
-
-/// The user and the group of every process.
-pub(super) const USER: c_uint = 1000;
 
 macro_rules! numbers {
     ($($name:literal $function:ident;)*) => {$(

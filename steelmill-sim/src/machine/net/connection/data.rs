@@ -649,7 +649,6 @@ impl Cluster {
     /// Answers a segment of `side` for a closed socket with a RST (RFC 9293 §3.10.7.1).
     #[cold]
     fn answer_with_reset(&mut self, id: ConnectionId, side: Side) {
-        let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
