@@ -362,3 +362,40 @@ fn a_connector_is_connected_although_its_last_ack_finds_the_backlog_full() {
         (On { host: 0, step: Accept { id: 0, new: 9 } }, "fd00::5 e4 0:nothing 9:out"),
     ]);
 }
+
+#[test]
+fn a_window_that_was_lost_is_sent_again_before_anything_new() {
+    hosts_answer(&[
+        (On { host: 2, step: Socket { id: 3, family: V4, kind: Stream } }, "ok 3:out+hup"),
+        (On { host: 2, step: Listen { id: 3, backlog: 8 } }, "ok 3:nothing"),
+        (On { host: 0, step: Socket { id: 6, family: V4, kind: Stream } }, "ok 6:out+hup"),
+        (On { host: 0, step: Connect { id: 6, to: Of(3) } }, "EINPROGRESS 3:in 6:out"),
+        (On { host: 2, step: Accept { id: 3, new: 7 } }, "10.0.0.2 e1 3:nothing 7:out"),
+        (Cut { from: 2, to: 0 }, "ok"),
+        (On { host: 2, step: Send { id: 7, length: 20000 } }, "20000"),
+        (Heal { from: 2, to: 0 }, "ok"),
+        (On { host: 2, step: Send { id: 7, length: 3000 } }, "3000"),
+        (On { host: 2, step: Shutdown { id: 7, how: How::Write } }, "ok"),
+        (Wait { millis: 500 }, "waited 6:in+out+rdhup@130"),
+    ]);
+}
+
+#[test]
+fn keepalive_ends_with_both_directions() {
+    hosts_answer(&[
+        (On { host: 0, step: Socket { id: 0, family: V6, kind: Stream } }, "ok 0:out+hup"),
+        (On { host: 0, step: Listen { id: 0, backlog: 8 } }, "ok 0:nothing"),
+        (On { host: 1, step: Socket { id: 1, family: V6, kind: Stream } }, "ok 1:out+hup"),
+        (On { host: 1, step: Set { id: 1, option: KeepInterval, value: 1 } }, "ok"),
+        (On { host: 1, step: Set { id: 1, option: KeepAlive, value: 1 } }, "ok"),
+        (On { host: 1, step: Set { id: 1, option: KeepCount, value: 1 } }, "ok"),
+        (On { host: 1, step: Set { id: 1, option: KeepIdle, value: 1 } }, "ok"),
+        (On { host: 1, step: Connect { id: 1, to: Of(0) } }, "EINPROGRESS 0:in 1:out"),
+        (On { host: 1, step: Shutdown { id: 1, how: How::Write } }, "ok"),
+        (On { host: 0, step: Accept { id: 0, new: 2 } }, "fd00::3 e1 0:nothing 2:in+out+rdhup"),
+        (On { host: 0, step: Close { id: 2 } }, "ok 1:in+out+rdhup+hup"),
+        (Cut { from: 0, to: 1 }, "ok"),
+        (Wait { millis: 1700 }, "waited"),
+        (Wait { millis: 700 }, "waited"),
+    ]);
+}

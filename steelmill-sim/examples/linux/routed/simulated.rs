@@ -61,6 +61,9 @@ fn answers_with(moves: &[Move], port: u16, seed: u64, times: &[Duration]) -> Vec
                 );
                 machines.push(machine);
             }
+            // The others are there as well, and nobody listens.
+            let _others: Vec<_> =
+                (hosts(&moves)..HOSTS).map(|number| sim.client(&format!("host{number}"))).collect();
             let mut started = Vec::new();
             for machine in machines {
                 started.push(machine.start().await?);

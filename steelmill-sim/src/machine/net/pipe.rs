@@ -46,6 +46,8 @@ pub(crate) struct Pipe {
     pub(crate) stalled_since: Option<Nanos>,
     /// While it is stalled, the time from which retransmission timeouts count: the first ends `FIRST_RTO` later.
     pub(crate) resends_from: Nanos,
+    /// How much it had to send when it stalled last.
+    lost: u64,
     /// Whether a read could not advance the window, because the link to the writer was cut or held.
     pub(crate) is_window_unadvertised: bool,
     /// When the FIN that is acknowledged arrived.
@@ -77,6 +79,7 @@ impl Default for Pipe {
             is_writer_blocked: false,
             has_window_update: false,
             stalled_since: None,
+            lost: 0,
             resends_from: 0,
             is_window_unadvertised: false,
             fin_arrived_at: 0,
@@ -199,13 +202,15 @@ impl Pipe {
         self.written - self.advertised_read <= initial_window(SMALL_SEGMENT) && self.congestion.is_none()
     }
 
+    fn congestion_window(&self, segment: u64) -> u64 {
+        self.congestion.as_ref().map_or(initial_window(segment), |congestion| congestion.window())
+    }
+
     /// How many bytes congestion control lets it send; `segment` is the size of one. The second is when the acknowledgement of
     /// what has arrived comes that was not counted so far: then whoever sends less has to look again.
     #[inline]
     pub(crate) fn room(&mut self, now: Nanos, segment: u64, latency_back: Nanos) -> (u64, Option<Nanos>) {
-        let window =
-            self.congestion.as_ref().map_or(initial_window(segment), |congestion| congestion.window());
-        match self.written - self.advertised_read <= window {
+        match self.written - self.advertised_read <= self.congestion_window(segment) {
             true => (u64::MAX, None),
             false => self.counted_room(now, segment, latency_back),
         }
@@ -284,15 +289,21 @@ impl Pipe {
 
     /// Begins a stall, or has what was sent now take part in one. A segment that is alone on its way is sent again after
     /// `FIRST_RTO` as a tail loss probe (RFC 8985 §7), and the timeouts count from there; of several the probe is sent at once.
-    pub(crate) fn stall(&mut self, now: Nanos, is_alone: bool) {
+    pub(crate) fn stall(&mut self, now: Nanos, unacknowledged: u64, segment: u64) {
+        self.lost = unacknowledged;
         self.resends_from = match self.stalled_since {
             // The rest of a short write is of the same segment.
             Some(since) if now == since => self.resends_from,
             Some(_) => self.resends_from.min(now),
-            None if is_alone => now + FIRST_RTO,
+            None if unacknowledged <= segment => now + FIRST_RTO,
             None => now,
         };
         self.stalled_since.get_or_insert(now);
+    }
+
+    /// Whether what was lost when it stalled fills the congestion window.
+    pub(crate) fn is_window_lost(&self, segment: u64) -> bool {
+        self.lost >= self.congestion_window(segment)
     }
 
     /// Whether a retransmission timeout has ended since it stalled: then nothing new is sent.

@@ -265,10 +265,23 @@ impl Cluster {
         let Some(connection) = self.net.tcp.get(id) else {
             return;
         };
-        if connection.out(side).has_timed_out(now) {
+        if connection.out(side).stalled_since.is_some() && self.holds_new_data(id, side, now) {
             return;
         }
         self.transmit_unsent(id, side);
+    }
+
+    /// Whether nothing new is sent during a stall: after its first retransmission timeout, or as what was lost fills the congestion
+    /// window.
+    #[cold]
+    fn holds_new_data(&mut self, id: ConnectionId, side: Side, now: Nanos) -> bool {
+        let Some(connection) = self.net.tcp.get(id) else {
+            return true;
+        };
+        let (from, to) = connection.way(side);
+        let segment = self.net.links.segment_size(from, to, connection.is_ipv6);
+        let pipe = connection.out(side);
+        pipe.has_timed_out(now) || pipe.is_window_lost(segment)
     }
 
     /// As [`transmit`](Cluster::transmit), whatever timeouts there were.
@@ -418,7 +431,7 @@ impl Cluster {
         let segment = self.net.links.segment_size(from, to, connection.is_ipv6);
         let pipe = connection.out(side);
         let is_new = pipe.stalled_since.is_none();
-        pipe.stall(now, unacknowledged <= segment);
+        pipe.stall(now, unacknowledged, segment);
         if is_new {
             self.net.tcp.mark_stalled(id, side);
         }

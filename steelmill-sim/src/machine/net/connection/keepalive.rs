@@ -115,7 +115,8 @@ impl Cluster {
     /// Begins to watch an end, if it has the option.
     pub(super) fn watch(&mut self, id: ConnectionId, side: Side) {
         let now = self.kernel.now;
-        let Some(connection) = self.net.tcp.get(id) else {
+        let is_over = self.tcp_is_over(id, side);
+        let Some(connection) = self.net.tcp.get(id).filter(|_| !is_over) else {
             return;
         };
         let (options, link) = (*connection.options(side), connection.link(side));
@@ -143,8 +144,9 @@ impl Cluster {
     /// The timer of a watched end ends: it sends a probe, or gives up after so many.
     pub(crate) fn keepalive_timer_ends(&mut self, id: ConnectionId, side: Side, due: Nanos) {
         let now = self.kernel.now;
+        let is_over = self.tcp_is_over(id, side);
         let Some(connection) =
-            self.net.tcp.get(id).filter(|one| one.keepalives[usize::from(side)].due == due)
+            self.net.tcp.get(id).filter(|one| one.keepalives[usize::from(side)].due == due && !is_over)
         else {
             return;
         };
