@@ -7,10 +7,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -41,10 +42,10 @@ pub(super) struct Request {
 enum Reply {
     Outcome(Box<Outcome>),
     Ended {
-        /// How, unless it exited as it should.
-        failure: Option<String>,
-        /// What it printed, unless that was shown at once.
-        output: String,
+        /// How, as wait(2) tells.
+        status: i32,
+        /// How many bytes it printed, unless that was shown at once. They follow.
+        output: u64,
     },
 }
 
@@ -67,7 +68,8 @@ thread_local! {
 struct Role {
     /// The number of the campaign that it serves.
     served: u64,
-    socket: Mutex<BufReader<UnixStream>>,
+    /// Without a buffer: each request is read by another process.
+    socket: UnixStream,
     is_shown: bool,
     pasts: Pasts,
 }
@@ -83,11 +85,12 @@ impl Role {
         let served = std::env::var(SERVER_VARIABLE).ok()?;
         fork::ignore_interrupts();
         // It stands in place of the standard input.
-        let mut socket = BufReader::new(UnixStream::from(io::stdin().as_fd().try_clone_to_owned().ok()?));
-        let mut first = String::new();
-        socket.read_line(&mut first).ok()?;
-        let (is_shown, pasts) = serde_json::from_str(&first).ok()?;
-        let socket = Mutex::new(socket);
+        let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
+        let mut length = [0; 8];
+        (&socket).read_exact(&mut length).ok()?;
+        let mut first = vec![0; usize::try_from(u64::from_le_bytes(length)).ok()?];
+        (&socket).read_exact(&mut first).ok()?;
+        let (is_shown, pasts) = serde_json::from_slice(&first).ok()?;
         Some(Self { served: served.parse().ok()?, socket, is_shown, pasts })
     }
 }
@@ -188,6 +191,7 @@ impl Processes {
             }
         }
         command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)));
+        fork::fix_addresses(&mut command);
         if !stage.is_shown {
             // What the harness would keep in the server reaches the output of the child, and from there this process's harness.
             command.stderr(Stdio::null()).env("RUST_TEST_NOCAPTURE", "1");
@@ -196,7 +200,9 @@ impl Processes {
         let child = child.with_context(|| format!("{} cannot be started", program.program.display()))?;
         drop(command); // and with it their socket
         let mut server = Server { child, socket: BufReader::new(ours) };
-        server.send(&(stage.is_shown, &stage.pasts))?;
+        let first = serde_json::to_vec(&(stage.is_shown, &stage.pasts))?;
+        let length = (first.len() as u64).to_le_bytes();
+        server.write(&[&length[..], &first].concat())?;
         Ok(server)
     }
 
@@ -254,7 +260,11 @@ impl Server {
     fn send(&mut self, message: &impl Serialize) -> Result {
         let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
-        let sent = self.socket.get_mut().write_all(&line);
+        self.write(&line)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result {
+        let sent = self.socket.get_mut().write_all(bytes);
         sent.map_err(|_| self.gone())
     }
 
@@ -272,12 +282,19 @@ impl Server {
             }
             match serde_json::from_slice(&line) {
                 Ok(Reply::Outcome(received)) => outcome = Some(received),
-                Ok(Reply::Ended { failure, output }) => {
+                Ok(Reply::Ended { status, output: length }) => {
+                    let mut output = Vec::new();
+                    let read = self.socket.by_ref().take(length).read_to_end(&mut output);
+                    if read.map_err(|_| self.gone())? as u64 != length {
+                        return Err(self.gone());
+                    }
+                    let output = String::from_utf8_lossy(&output);
                     if let Some(outcome) = outcome {
                         print!("{output}");
                         return Ok(Ok(*outcome));
                     }
-                    let how = failure.unwrap_or_else(|| "it exited".to_owned());
+                    let status = ExitStatus::from_raw(status);
+                    let how = if status.success() { "it exited".to_owned() } else { status.to_string() };
                     let output = output.trim_end();
                     let separator = if output.is_empty() { "" } else { "\n" };
                     return Ok(Err(format!(
@@ -307,48 +324,48 @@ impl Drop for Server {
     }
 }
 
+/// What a child exits with if nobody asks for a run any more.
+const NOBODY_ASKS: i32 = 86;
+
 /// Makes the runs that are asked for, each in a child, until nobody asks any more.
+///
+/// Libraries decide by addresses, as parking_lot does which locks share a queue. So a child is forked before its request is read, and
+/// between two forks nothing is allocated: each begins with the same heap.
 fn serve(Role { socket, is_shown, .. }: &Role, run: &(dyn Fn(Request) -> Outcome + Sync)) -> ! {
     statics::prepare();
     let _ = can_have_guests(); // once, and not in each child
-    let mut requests = socket.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut line = String::new();
-    while let Ok(1..) = requests.read_line(&mut line) {
-        let Ok(request) = serde_json::from_str(&line) else { break };
-        line.clear();
-        let socket = requests.get_ref();
-        let ended = in_a_child(*is_shown, || {
+    loop {
+        let Ok(output) = (!is_shown).then(fork::file_in_memory).transpose() else { fork::end() };
+        let ended = fork::in_a_child(|| {
+            let mut line = String::new();
+            let request = match BufReader::new(socket).read_line(&mut line) {
+                Ok(1..) => serde_json::from_str(&line).ok(),
+                _ => None,
+            };
+            let Some(request) = request else { fork::exit(NOBODY_ASKS) };
+            drop(line);
+            match &output {
+                Some(output) => fork::redirect_output(output),
+                None => fork::redirect_output(&io::stderr()),
+            }
             let outcome = Reply::Outcome(Box::new(run(request)));
-            let mut socket = socket;
-            let _ = writeln!(socket, "{}", serde_json::to_string(&outcome).expect("plain data"));
+            let _ = writeln!(&mut { socket }, "{}", serde_json::to_string(&outcome).expect("plain data"));
         });
-        let (failure, output) = ended.unwrap_or_else(|error| (Some(error.to_string()), String::new()));
-        let ended = serde_json::to_string(&Reply::Ended { failure, output }).expect("plain data");
-        // The child may have been killed within a line.
-        if write!(&mut { socket }, "\n{ended}\n").is_err() {
-            break;
+        let Ok(status) = ended else { fork::end() };
+        if status.code() == Some(NOBODY_ASKS) || report(socket, status, output.as_ref()).is_err() {
+            fork::end()
         }
     }
-    fork::end()
 }
 
-/// How the child ended, unless as it should, and what it printed, unless that is shown.
-fn in_a_child(is_shown: bool, child: impl FnOnce()) -> io::Result<(Option<String>, String)> {
-    let mut output = (!is_shown).then(fork::file_in_memory).transpose()?;
-    let status = fork::in_a_child(|| {
-        match &output {
-            Some(output) => fork::redirect_output(output),
-            None => fork::redirect_output(&io::stderr()),
-        }
-        child();
-    })?;
-    let printed = output.as_mut().map(text_of).transpose()?.unwrap_or_default();
-    Ok(((!status.success()).then(|| status.to_string()), printed))
-}
-
-fn text_of(file: &mut File) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    file.rewind()?;
-    file.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+/// Says how a child ended, and sends what it printed. It allocates nothing.
+fn report(mut socket: &UnixStream, status: ExitStatus, output: Option<&File>) -> io::Result<()> {
+    let length = output.map_or(Ok(0), |output| output.metadata().map(|output| output.len()))?;
+    // The child may have been killed within a line.
+    let mut line = [0; 128];
+    let mut rest = &mut line[..];
+    writeln!(rest, "\n{{\"Ended\":{{\"status\":{},\"output\":{length}}}}}", status.into_raw())?;
+    let left = rest.len();
+    socket.write_all(&line[..line.len() - left])?;
+    output.map_or(Ok(()), |output| fork::send_all(socket, output, length))
 }

@@ -7,8 +7,8 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd as _};
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::ExitStatus;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Command, ExitStatus};
 
 use crate::kernel::watchdog;
 
@@ -60,8 +60,46 @@ fn wait(pid: libc::pid_t) -> io::Result<ExitStatus> {
 
 /// Ends this process at once, without destructors.
 pub(crate) fn end() -> ! {
+    exit(0)
+}
+
+/// The same, with a code.
+pub(crate) fn exit(code: i32) -> ! {
     // SAFETY: _exit(2) takes any code.
-    unsafe { libc::_exit(0) }
+    unsafe { libc::_exit(code) }
+}
+
+/// Has a program that is started have its code, heap and stacks at the same addresses each time (personality(2)), where that may be asked
+/// for: some containers forbid it.
+pub(crate) fn fix_addresses(command: &mut Command) {
+    // SAFETY: a system call, which does nothing that a forked process may not.
+    unsafe {
+        command.pre_exec(|| {
+            libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
+            Ok(())
+        })
+    };
+}
+
+/// Sends a whole file of a length, without a buffer.
+///
+/// # Errors
+/// Those of sendfile(2).
+pub(crate) fn send_all(to: &impl AsRawFd, file: &File, length: u64) -> io::Result<()> {
+    let mut from = 0;
+    while (from as u64) < length {
+        // SAFETY: both are open, and the offset is valid for reads and writes.
+        let sent = unsafe {
+            libc::sendfile64(to.as_raw_fd(), file.as_raw_fd(), &raw mut from, length as usize - from as usize)
+        };
+        match sent {
+            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            -1 => return Err(io::Error::last_os_error()),
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A file in memory.
