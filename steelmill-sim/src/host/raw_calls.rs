@@ -303,6 +303,39 @@ pub(super) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
         libc::SYS_inotify_init1 => function!(inotify_init1(c_int)),
         libc::SYS_inotify_add_watch => function!(inotify_add_watch(c_int, *const c_char, u32)),
         libc::SYS_inotify_rm_watch => function!(inotify_rm_watch(c_int, c_int)),
+        libc::SYS_eventfd => {
+            let [count, ..] = arguments;
+            // SAFETY: it takes any numbers; the call has no flags.
+            unsafe { libc::eventfd(count as libc::c_uint, 0) as isize }
+        }
+        libc::SYS_epoll_create => function!(epoll_create(c_int)),
+        libc::SYS_sync => {
+            // SAFETY: it may be called at any time.
+            unsafe { libc::sync() };
+            0
+        }
+        libc::SYS_sendmmsg => function!(sendmmsg(c_int, *mut libc::mmsghdr, libc::c_uint, c_int)),
+        libc::SYS_recvmmsg => {
+            function!(recvmmsg(c_int, *mut libc::mmsghdr, libc::c_uint, c_int, *mut libc::timespec))
+        }
+        libc::SYS_gettimeofday => function!(gettimeofday(*mut libc::timeval, *mut libc::timezone)),
+        libc::SYS_time => function!(time(*mut libc::time_t)),
+        libc::SYS_readahead => function!(readahead(c_int, i64, usize)),
+        libc::SYS_pause => function!(pause()),
+        libc::SYS_alarm => function!(alarm(libc::c_uint)),
+        libc::SYS_utime => function!(utime(*const c_char, *const libc::utimbuf)),
+        libc::SYS_utimes => function!(utimes(*const c_char, *const libc::timeval)),
+        libc::SYS_sigaltstack => function!(sigaltstack(*const libc::stack_t, *mut libc::stack_t)),
+        libc::SYS_rt_sigprocmask => {
+            let [how, new, old, ..] = arguments;
+            // SAFETY: as the caller says.
+            unsafe { change_mask(how as c_int, Argument::of(new), Argument::of(old)) }
+        }
+        libc::SYS_rt_sigaction => {
+            let [signal, new, old, ..] = arguments;
+            // SAFETY: as the caller says.
+            unsafe { change_action(signal as c_int, Argument::of(new), Argument::of(old)) }
+        }
         libc::SYS_eventfd2 => function!(eventfd(libc::c_uint, c_int)),
         libc::SYS_timerfd_create => function!(timerfd_create(c_int, c_int)),
         libc::SYS_timerfd_settime => {
@@ -418,6 +451,60 @@ pub(super) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
     };
     // SAFETY: every thread has an errno, which the function has set if it failed.
     if result == -1 { -(unsafe { *libc::__errno_location() } as isize) } else { result }
+}
+
+/// rt_sigprocmask(2): the kernel's sets are shorter than the C library's.
+///
+/// # Safety
+/// The sets are null, or valid.
+unsafe fn change_mask(how: c_int, new: *const u64, old: *mut u64) -> isize {
+    // SAFETY: zeros are an empty set, whose first word is the kernel's; the pointers are as the caller says.
+    unsafe {
+        let mut sets: [libc::sigset_t; 2] = std::mem::zeroed();
+        let [wanted, former] = &mut sets;
+        if let Some(new) = new.as_ref() {
+            std::ptr::from_mut(wanted).cast::<u64>().write(*new);
+        }
+        let wanted = if new.is_null() { std::ptr::null() } else { std::ptr::from_ref(wanted) };
+        let result = libc::sigprocmask(how, wanted, former);
+        if let Some(old) = old.as_mut().filter(|_| result == 0) {
+            *old = std::ptr::from_ref(former).cast::<u64>().read();
+        }
+        result as isize
+    }
+}
+
+/// What rt_sigaction(2) takes, where the C library has another order.
+#[repr(C)]
+struct Action {
+    handler: usize,
+    flags: libc::c_ulong,
+    restorer: usize,
+    mask: u64,
+}
+
+/// rt_sigaction(2).
+///
+/// # Safety
+/// The actions are null, or valid.
+unsafe fn change_action(signal: c_int, new: *const Action, old: *mut Action) -> isize {
+    // SAFETY: zeros are an action with an empty set, whose first word is the kernel's; the pointers are as the caller says.
+    unsafe {
+        let mut actions: [libc::sigaction; 2] = std::mem::zeroed();
+        let [wanted, former] = &mut actions;
+        if let Some(new) = new.as_ref() {
+            (wanted.sa_sigaction, wanted.sa_flags) = (new.handler, new.flags as c_int);
+            (&raw mut wanted.sa_mask).cast::<u64>().write(new.mask);
+        }
+        let wanted = if new.is_null() { std::ptr::null() } else { std::ptr::from_ref(wanted) };
+        let result = libc::sigaction(signal, wanted, former);
+        if let Some(old) = old.as_mut().filter(|_| result == 0) {
+            (old.handler, old.flags, old.restorer) =
+                (former.sa_sigaction, former.sa_flags as libc::c_ulong, 0);
+            old.mask = (&raw const former.sa_mask).cast::<u64>().read();
+        }
+        result as isize
+    }
 }
 
 /// What a call takes in a register.

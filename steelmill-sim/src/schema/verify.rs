@@ -106,7 +106,8 @@ impl fmt::Display for Difference {
         } else if *only_untraced {
             f.write_str(
                 "\n  the first was traced, the second was not; the second made again with a trace was the same as the first.\n  \
-                 What formats a log field (its Display or Debug) may have an effect, such as a draw, or the difference comes and goes",
+                 What formats a log field (its Display or Debug) may have an effect, such as a draw; something may decide by addresses in \
+                 memory, which a trace takes a share of (parking_lot does, by those of its locks); or the difference comes and goes",
             )?;
         } else if first.digest == second.digest {
             f.write_str("\n  their events are equal, only their outcomes differ")?;

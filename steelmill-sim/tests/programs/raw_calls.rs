@@ -14,7 +14,9 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use steelmill_core::Result;
-use steelmill_sim::{Campaign, Sim, Verify};
+use steelmill_sim::{Campaign, Seed, Sim, Verify, check};
+
+use crate::succeeds;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -138,4 +140,44 @@ fn files_past_the_c_library_are_on_the_machines_disk() {
         Result::Ok(())
     };
     Campaign::new(scenario).seeds(3).verify(Verify::Twice).check();
+}
+
+/// Calls of the kernel that the C library has others for, or lays out otherwise.
+#[test]
+#[expect(unsafe_code, reason = "the kernel is called as an assembler does")]
+fn older_calls_and_those_with_a_layout_of_their_own_are_answered_too() {
+    static RAISED: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    extern "C" fn handle(_: i32) {
+        RAISED.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
+    check(Seed(1), |sim| async move {
+        succeeds(sim, || {
+            // SAFETY: all pointers are valid, or null where that may be.
+            unsafe {
+                assert_eq!(libc::syscall(libc::SYS_time, 0), 1_767_225_600, "when the run began");
+                let mut time: libc::timeval = std::mem::zeroed();
+                assert_eq!(libc::syscall(libc::SYS_gettimeofday, &raw mut time, 0), 0);
+                assert_eq!(time.tv_sec, 1_767_225_600);
+                let event = libc::syscall(libc::SYS_eventfd, 3) as i32;
+                let mut count = 0_u64;
+                assert_eq!(libc::read(event, (&raw mut count).cast(), 8), 8);
+                assert_eq!(count, 3);
+                let action = [handle as *const () as usize, 0, 0, 0];
+                assert_eq!(libc::syscall(libc::SYS_rt_sigaction, libc::SIGUSR1, action.as_ptr(), 0, 8), 0);
+                let (mask, mut former) = (1_u64 << (libc::SIGUSR1 - 1), [7_u64, 7]);
+                let change = |how: i32, new: *const u64, old: *mut u64| {
+                    libc::syscall(libc::SYS_rt_sigprocmask, how, new, old, 8)
+                };
+                assert_eq!(change(libc::SIG_BLOCK, &raw const mask, former.as_mut_ptr()), 0);
+                assert_eq!(former, [0, 7], "no more than eight bytes are written");
+                assert_eq!(libc::raise(libc::SIGUSR1), 0);
+                assert_eq!(RAISED.load(std::sync::atomic::Ordering::SeqCst), 0);
+                assert_eq!(change(libc::SIG_UNBLOCK, &raw const mask, former.as_mut_ptr()), 0);
+                assert_eq!((former[0], RAISED.load(std::sync::atomic::Ordering::SeqCst)), (mask, 1));
+                std::fs::write("/tmp/file", "x").expect("its own disk");
+                assert_eq!(libc::syscall(libc::SYS_sync), 0);
+            }
+        })
+        .await
+    });
 }

@@ -55,3 +55,53 @@ fn a_write_without_a_peer_gives_a_datagram_socket_a_port() {
         Ok(())
     });
 }
+
+/// Options that have no effect here are kept: IP_BIND_ADDRESS_NO_PORT, TCP_CORK, SO_BINDTODEVICE, TCP_CONGESTION and others.
+#[test]
+fn options_without_an_effect_are_kept_and_told() {
+    both(|| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let fd = listener.as_raw_fd();
+        let set = |level, name, value: i32| {
+            // SAFETY: the value is valid for a read of its size.
+            let code = unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), 4) };
+            if code == 0 { Ok(()) } else { Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)) }
+        };
+        let get = |level, name| {
+            let (mut value, mut length) = ([7_u8; 16], 16);
+            // SAFETY: there is room for so many bytes.
+            let code =
+                unsafe { libc::getsockopt(fd, level, name, value.as_mut_ptr().cast(), &raw mut length) };
+            assert_eq!(code, 0, "option {name}");
+            value[..length as usize].to_vec()
+        };
+        for (level, name) in [
+            (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT),
+            (libc::IPPROTO_IP, libc::IP_FREEBIND),
+            (libc::IPPROTO_TCP, libc::TCP_CORK),
+            (libc::IPPROTO_TCP, libc::TCP_THIN_LINEAR_TIMEOUTS),
+        ] {
+            for value in [1, 0] {
+                assert_eq!(set(level, name, value), Ok(()));
+                assert_eq!(get(level, name), value.to_ne_bytes());
+            }
+        }
+        assert_eq!(set(libc::SOL_SOCKET, libc::SO_PRIORITY, 6), Ok(()));
+        assert_eq!(get(libc::SOL_SOCKET, libc::SO_PRIORITY), 6_i32.to_ne_bytes());
+        assert_eq!(get(libc::SOL_SOCKET, libc::SO_MARK), 0_i32.to_ne_bytes());
+        assert_eq!(get(libc::SOL_SOCKET, libc::SO_BINDTODEVICE), Vec::<u8>::new());
+        let device = b"lo\0";
+        // SAFETY: the name is valid for a read of its length.
+        let code = unsafe {
+            libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, device.as_ptr().cast(), 3)
+        };
+        assert_eq!((code, get(libc::SOL_SOCKET, libc::SO_BINDTODEVICE)), (0, device.to_vec()));
+        assert_eq!(get(libc::IPPROTO_TCP, libc::TCP_CONGESTION).len(), 16, "whichever the kernel prefers");
+        // SAFETY: as above.
+        let code = unsafe {
+            libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_CONGESTION, c"none".as_ptr().cast(), 4)
+        };
+        assert_eq!((code, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::ENOENT)));
+        Ok(())
+    });
+}

@@ -82,6 +82,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/tests/programs/identity.rs",
     "steelmill-sim/tests/programs/interfaces.rs",
     "steelmill-sim/tests/programs/names.rs",
+    "steelmill-sim/tests/programs/raw_calls.rs",
     "steelmill-sim/tests/programs/signals.rs",
     "steelmill-sim/tests/programs/statics.rs",
     "steelmill-sim/tests/programs/sockets.rs",

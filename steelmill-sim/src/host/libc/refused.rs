@@ -467,6 +467,7 @@ pub(in crate::host) fn refusal(number: c_long) -> Option<Errno> {
         libc::SYS_setitimer | libc::SYS_timer_create => (SystemCall::Other, ALARMS, libc::ENOSYS),
         libc::SYS_io_uring_setup
         | libc::SYS_io_setup
+        | libc::SYS_futex_waitv
         | libc::SYS_rt_sigtimedwait
         | libc::SYS_rt_sigsuspend
         | libc::SYS_rt_sigqueueinfo

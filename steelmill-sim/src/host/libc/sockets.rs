@@ -11,7 +11,7 @@ use super::time::timeval_of;
 use super::{address, answer, caller, control, files, netlink, process_of, when_ready};
 use crate::machine::cluster::{self, Cluster};
 use crate::machine::descriptors::{Direction, Errno, FileId, Object, Sender};
-use crate::machine::net::options::Protocol;
+use crate::machine::net::options::{INTERFACE, LOOPBACK, Protocol};
 use crate::machine::net::{Interface, Name, Socket};
 use crate::machine::real::real;
 use crate::machine::world::Process;
@@ -542,6 +542,54 @@ enum Value {
     Linger(libc::linger),
     Time(Option<Duration>),
     Credentials(libc::ucred),
+    /// A name, with zeros behind it, and how many bytes are given.
+    Name([u8; NAME_ROOM], usize),
+}
+
+/// The names of interfaces and of congestion controls have so many bytes, with the zero at their ends.
+const NAME_ROOM: usize = 16;
+
+fn name_of(name: &str, given: usize) -> Value {
+    let mut bytes = [0; NAME_ROOM];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    Value::Name(bytes, given)
+}
+
+/// Sets an option that is given as a name; `None` for others.
+fn set_name(
+    process: Process,
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: &[u8],
+) -> Option<Result<c_int, Errno>> {
+    let value = value.split(|byte| *byte == 0).next().unwrap_or_default();
+    match (level, name) {
+        // Without a privilege only as long as it is not bound (socket(7)).
+        (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => Some(set(process, fd, |_, options| {
+            let interface = match value {
+                b"" => None,
+                b"lo" => Some(LOOPBACK),
+                b"eth0" => Some(INTERFACE),
+                _ => return Err(libc::ENODEV),
+            };
+            if options.interface.is_some() {
+                return Err(libc::EPERM);
+            }
+            options.interface = interface;
+            Ok(())
+        })),
+        (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => Some(set(process, fd, |socket, options| {
+            options.is_reno = match value {
+                _ if socket.protocol != Protocol::Tcp => return Err(libc::ENOPROTOOPT),
+                b"cubic" => false,
+                b"reno" => true,
+                _ => return Err(libc::ENOENT),
+            };
+            Ok(())
+        })),
+        _ => None,
+    }
 }
 
 fn option(process: Process, fd: c_int, level: c_int, name: c_int) -> Result<Value, Errno> {
@@ -581,6 +629,14 @@ fn option(process: Process, fd: c_int, level: c_int, name: c_int) -> Result<Valu
                     false => libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX },
                 })
             }
+            (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => match options.interface {
+                None => name_of("", 0),
+                Some(LOOPBACK) => name_of("lo", 3),
+                Some(_) => name_of("eth0", 5),
+            },
+            (libc::IPPROTO_TCP, libc::TCP_CONGESTION) if socket.protocol == Protocol::Tcp => {
+                name_of(if options.is_reno { "reno" } else { "cubic" }, NAME_ROOM)
+            }
             (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => Value::Int(run.socket_listens(*socket).into()),
             (libc::SOL_SOCKET, libc::SO_LINGER) => Value::Linger(libc::linger {
                 l_onoff: options.lingers.into(),
@@ -616,6 +672,10 @@ unsafe extern "C" fn getsockopt(
             Value::Int(number) => put(number, value, length),
             Value::Linger(linger) => put(linger, value, length),
             Value::Credentials(credentials) => put(credentials, value, length),
+            Value::Name(name, given) => {
+                length.write(length.read().min(given as socklen_t));
+                put(name, value, length);
+            }
             Value::Time(time) => put(timeval_of(time.unwrap_or_default()), value, length),
         }
         0
@@ -653,6 +713,13 @@ unsafe extern "C" fn setsockopt(
             )
         };
     };
+    if !value.is_null() {
+        // SAFETY: setsockopt(2): there are so many bytes.
+        let bytes = unsafe { std::slice::from_raw_parts(value.cast::<u8>(), length as usize) };
+        if let Some(result) = set_name(process, fd, level, name, bytes) {
+            return answer(result);
+        }
+    }
     let has = |size: usize| length as usize >= size && !value.is_null();
     if !has(size_of::<c_int>()) {
         return answer(Err(libc::EINVAL));

@@ -53,6 +53,27 @@ pub(crate) struct Options {
     user_timeout: i32,
     send_buffer: i32,
     receive_buffer: i32,
+    /// Those of [`KEPT`] that are on, as bits in that order.
+    kept: u8,
+    priority: u8,
+    multicast_hops: u8,
+    /// The interface that it is bound to (`SO_BINDTODEVICE`), if it is.
+    pub(crate) interface: Option<u8>,
+    /// Whether its congestion control was set to Reno's, by name.
+    pub(crate) is_reno: bool,
+}
+
+/// Options that are on or off, and have no effect.
+const KEPT: [(i32, i32); 4] = [
+    (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT),
+    (libc::IPPROTO_IP, libc::IP_FREEBIND),
+    (libc::IPPROTO_TCP, libc::TCP_CORK),
+    (libc::IPPROTO_TCP, libc::TCP_THIN_LINEAR_TIMEOUTS),
+];
+
+/// The bit of such an option.
+fn kept(level: i32, name: i32) -> Option<u8> {
+    KEPT.iter().position(|known| *known == (level, name)).map(|place| 1 << place)
 }
 
 impl Default for Options {
@@ -87,6 +108,11 @@ impl Default for Options {
             user_timeout: 0,
             send_buffer: BUFFER,
             receive_buffer: BUFFER,
+            kept: 0,
+            priority: 0,
+            multicast_hops: 1,
+            interface: None,
+            is_reno: false,
         }
     }
 }
@@ -238,7 +264,25 @@ impl Options {
             (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
                 self.traffic_class = service(self.traffic_class, within(value, 0, 255)? as u8, is_stream);
             }
-            _ => return Err(libc::ENOPROTOOPT),
+            // Higher ones take a privilege, and so does a mark.
+            (libc::SOL_SOCKET, libc::SO_PRIORITY) => {
+                self.priority = within(value, 0, 6).map_err(|_| libc::EPERM)? as u8;
+            }
+            (libc::SOL_SOCKET, libc::SO_MARK) => return Err(libc::EPERM),
+            (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS) if !is_stream && value == -1 => {
+                self.multicast_hops = 1;
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS) if !is_stream => {
+                self.multicast_hops = within(value, 0, 255)? as u8;
+            }
+            (libc::IPPROTO_TCP, libc::TCP_THIN_LINEAR_TIMEOUTS) if !matches!(value, 0 | 1) => {
+                return Err(libc::EINVAL);
+            }
+            _ => match kept(level, name) {
+                Some(bit) if is_on => self.kept |= bit,
+                Some(bit) => self.kept &= !bit,
+                None => return Err(libc::ENOPROTOOPT),
+            },
         }
         Ok(())
     }
@@ -283,7 +327,13 @@ impl Options {
             (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => self.only_v6.into(),
             (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => self.hops.into(),
             (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => self.traffic_class.into(),
-            _ => return Err(libc::ENOPROTOOPT),
+            (libc::SOL_SOCKET, libc::SO_PRIORITY) => self.priority.into(),
+            (libc::SOL_SOCKET, libc::SO_MARK) => 0,
+            (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_HOPS) => self.multicast_hops.into(),
+            _ => match kept(level, name) {
+                Some(bit) => (self.kept & bit != 0).into(),
+                None => return Err(libc::ENOPROTOOPT),
+            },
         })
     }
 }
