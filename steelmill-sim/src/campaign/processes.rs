@@ -33,7 +33,7 @@ use crate::schema::settings::Settings;
 pub(super) struct Request {
     pub(super) settings: Settings,
     pub(super) look: Option<Look>,
-    /// Whether the run logs nothing.
+    /// Whether the run logs nothing, and nothing is seen of what it prints: it is one of many that explain another.
     pub(super) is_silent: bool,
 }
 
@@ -290,7 +290,9 @@ impl Server {
                     }
                     let output = String::from_utf8_lossy(&output);
                     if let Some(outcome) = outcome {
-                        print!("{output}");
+                        if !request.is_silent {
+                            print!("{output}");
+                        }
                         return Ok(Ok(*outcome));
                     }
                     let status = ExitStatus::from_raw(status);
@@ -338,15 +340,16 @@ fn serve(Role { socket, is_shown, .. }: &Role, run: &(dyn Fn(Request) -> Outcome
         let Ok(output) = (!is_shown).then(fork::file_in_memory).transpose() else { fork::end() };
         let ended = fork::in_a_child(|| {
             let mut line = String::new();
-            let request = match BufReader::new(socket).read_line(&mut line) {
+            let request: Option<Request> = match BufReader::new(socket).read_line(&mut line) {
                 Ok(1..) => serde_json::from_str(&line).ok(),
                 _ => None,
             };
             let Some(request) = request else { fork::exit(NOBODY_ASKS) };
             drop(line);
-            match &output {
-                Some(output) => fork::redirect_output(output),
-                None => fork::redirect_output(&io::stderr()),
+            match (&output, nowhere(&request)) {
+                (Some(output), _) => fork::redirect_output(output),
+                (None, Some(nowhere)) => fork::redirect_output(&nowhere),
+                (None, None) => fork::redirect_output(&io::stderr()),
             }
             let outcome = Reply::Outcome(Box::new(run(request)));
             let _ = writeln!(&mut { socket }, "{}", serde_json::to_string(&outcome).expect("plain data"));
@@ -356,6 +359,11 @@ fn serve(Role { socket, is_shown, .. }: &Role, run: &(dyn Fn(Request) -> Outcome
             fork::end()
         }
     }
+}
+
+/// Where a run prints of which nothing is seen.
+fn nowhere(request: &Request) -> Option<File> {
+    request.is_silent.then(|| File::options().write(true).open("/dev/null").ok()).flatten()
 }
 
 /// Says how a child ended, and sends what it printed. It allocates nothing.

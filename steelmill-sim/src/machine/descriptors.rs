@@ -444,7 +444,7 @@ impl Cluster {
                 }
                 Ok(written)
             }
-            Object::Content(Content::Device(_)) => Ok(Some(parts.iter().map(|part| part.len()).sum())),
+            Object::Content(Content::Device(device)) => Ok(Some(Self::write_device(*device, parts))),
             // They are open for reading alone.
             Object::Content(Content::Bytes { .. }) | Object::Inotify(_) => Err(libc::EBADF),
             Object::File(_) => self.write_disk(id, parts, None).map(Some),

@@ -30,6 +30,8 @@ pub(crate) enum Device {
     Null,
     Zero,
     Random,
+    /// The standard output or error of the process, by its number.
+    Output(i32),
 }
 
 impl Sim {
@@ -113,6 +115,9 @@ impl Cluster {
             Some("/dev/null") => Found::Device(Device::Null),
             Some("/dev/zero") => Found::Device(Device::Zero),
             Some("/dev/random" | "/dev/urandom") => Found::Device(Device::Random),
+            Some("/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0") => Found::Device(Device::Null),
+            Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => Found::Device(Device::Output(1)),
+            Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => Found::Device(Device::Output(2)),
             Some("/etc/hostname" | "/proc/sys/kernel/hostname") => {
                 Found::Content(format!("{name}\n").into_bytes())
             }

@@ -191,6 +191,7 @@ fn what_programs_print_and_log_is_what_their_test_prints() {
         Campaign::new(|sim: Sim| async move {
             let main = || {
                 println!("printed by the program");
+                std::fs::write("/dev/stdout", "written to the device\n").expect("it is there");
                 Err::<(), _>("no luck")
             };
             let life = sim.program("program", main).start().await?.ended().await;
@@ -205,7 +206,9 @@ fn what_programs_print_and_log_is_what_their_test_prints() {
     let output = test.output().expect("it can be started");
     let printed = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(101), "{printed}");
-    for part in ["printed by the program", "ERROR", "main returned an error: \"no luck\""] {
+    for part in
+        ["printed by the program", "written to the device", "ERROR", "main returned an error: \"no luck\""]
+    {
         assert!(
             printed.contains(part),
             "{part} is not in\n{printed}\n{}",

@@ -1,10 +1,12 @@
 //! A file that is only read, and devices of characters.
 
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use super::{Buffers, Errno, FileId, Object};
 use crate::machine::cluster::Cluster;
 use crate::machine::files::Device;
+use crate::machine::real;
 use crate::machine::world::Process;
 
 /// An open file.
@@ -53,6 +55,25 @@ impl Cluster {
         Ok(to)
     }
 
+    /// Writes to a device. What is printed goes to the real process's stream.
+    pub(super) fn write_device(device: Device, parts: &[IoSlice<'_>]) -> usize {
+        if let Device::Output(fd) = device {
+            for part in parts {
+                let mut rest: &[u8] = part;
+                while let Ok(n @ 1..) = usize::try_from(real::syscall(
+                    libc::SYS_write,
+                    [fd as usize, rest.as_ptr().expose_provenance(), rest.len(), 0, 0, 0],
+                )) {
+                    rest = &rest[n..];
+                    if rest.is_empty() {
+                        break;
+                    }
+                }
+            }
+        }
+        parts.iter().map(|part| part.len()).sum()
+    }
+
     /// Reads a file, from where the last read ended unless an offset is given (pread(2)).
     pub(crate) fn read_content(
         &mut self,
@@ -70,7 +91,7 @@ impl Cluster {
                 }
                 Ok(n)
             }
-            Object::Content(Content::Device(Device::Null)) => Ok(0),
+            Object::Content(Content::Device(Device::Null | Device::Output(_))) => Ok(0),
             Object::Content(Content::Device(device)) => {
                 let is_random = *device == Device::Random;
                 let mut drawn = vec![0; buffers.room()];
