@@ -43,7 +43,15 @@ unsafe extern "C" {
     fn quick_exit(code: c_int) -> !;
 }
 
+// The C library unwinds the stack of a thread that exits, which the libc crate's declarations do not allow.
 unsafe extern "C-unwind" {
+    fn pthread_create(
+        thread: *mut libc::pthread_t,
+        attributes: *const libc::pthread_attr_t,
+        routine: extern "C-unwind" fn(*mut c_void) -> *mut c_void,
+        argument: *mut c_void,
+    ) -> c_int;
+    fn pthread_exit(result: *mut c_void) -> !;
     fn thrd_exit(result: c_int) -> !;
 }
 
@@ -64,10 +72,10 @@ fn count_at_end(counter: &'static AtomicU32) {
     HELD.set(Some(Counts(counter)));
 }
 
-fn created(routine: extern "C" fn(*mut c_void) -> *mut c_void) -> libc::pthread_t {
+fn created(routine: extern "C-unwind" fn(*mut c_void) -> *mut c_void) -> libc::pthread_t {
     let mut thread = 0;
     // SAFETY: the place is valid, and the routine takes any argument.
-    assert_eq!(unsafe { libc::pthread_create(&raw mut thread, null(), routine, null_mut()) }, 0);
+    assert_eq!(unsafe { pthread_create(&raw mut thread, null(), routine, null_mut()) }, 0);
     thread
 }
 
@@ -78,9 +86,9 @@ fn a_thread_exits_from_a_function_that_its_routine_calls() {
     #[inline(never)]
     fn exits(value: usize) -> ! {
         // SAFETY: nothing on the stack has to be dropped.
-        unsafe { libc::pthread_exit(without_provenance_mut(value)) }
+        unsafe { pthread_exit(without_provenance_mut(value)) }
     }
-    extern "C" fn routine(_: *mut c_void) -> *mut c_void {
+    extern "C-unwind" fn routine(_: *mut c_void) -> *mut c_void {
         count_at_end(&ENDED);
         thread::sleep(Duration::from_millis(2));
         exits(7)
@@ -160,7 +168,7 @@ fn threads_of_c11_take_locks_wait_and_give_results() {
 /// pthread_tryjoin_np(3), pthread_timedjoin_np(3).
 #[test]
 fn a_join_waits_until_a_point_in_time_or_not_at_all() {
-    extern "C" fn sleeps(_: *mut c_void) -> *mut c_void {
+    extern "C-unwind" fn sleeps(_: *mut c_void) -> *mut c_void {
         thread::sleep(Duration::from_millis(200));
         without_provenance_mut(9)
     }
