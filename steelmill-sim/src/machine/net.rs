@@ -12,6 +12,7 @@ pub(crate) mod options; // socket options
 mod pipe; // one direction of a TCP connection
 mod ports; // bound and ephemeral ports
 mod queue; // a FIFO queue with one inline slot
+mod scope; // IPv6 addresses of one link
 mod socket; // sockets as system calls see them
 mod tcp; // TcpSocket, TcpListener, TcpStream and its halves
 mod udp; // UdpSocket

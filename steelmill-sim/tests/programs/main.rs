@@ -1,6 +1,7 @@
 //! Programs as they are, and tokio in daemons: what the simulation answers below the standard library.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
+mod addresses; // of groups, of one link
 mod disk; // files that a program writes, and power losses
 mod endings; // ends of threads and processes
 mod files; // what a program finds of files and of other processes

@@ -1,7 +1,7 @@
 //! Socket addresses, between C's form and Rust's.
 
 use std::ffi::c_int;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use libc::{sockaddr, sockaddr_in, sockaddr_in6, sockaddr_un, socklen_t};
 
@@ -40,8 +40,12 @@ pub(super) unsafe fn decode(address: *const sockaddr, length: socklen_t) -> Resu
             libc::AF_INET6 if length >= WITHOUT_SCOPE => {
                 let inner = address.cast::<sockaddr_in6>();
                 let ip = Ipv6Addr::from_octets((&raw const (*inner).sin6_addr.s6_addr).read_unaligned());
-                let port = (&raw const (*inner).sin6_port).read_unaligned();
-                NameFamily::Internet(SocketAddr::new(ip.into(), u16::from_be(port)))
+                let port = u16::from_be((&raw const (*inner).sin6_port).read_unaligned());
+                let scope = match length < size_of::<sockaddr_in6>() {
+                    true => 0,
+                    false => (&raw const (*inner).sin6_scope_id).read_unaligned(),
+                };
+                NameFamily::Internet(SocketAddrV6::new(ip, port, 0, scope).into())
             }
             libc::AF_UNSPEC => NameFamily::Unspecified,
             libc::AF_UNIX if length <= size_of::<sockaddr_un>() => {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::machine::descriptors::Errno;
+
 pub(crate) const NO_MACHINE: u32 = u32::MAX;
 
 /// The numbers that machines have in their addresses: `n + 1` for machine `n`, unless it has changed.
@@ -149,7 +151,8 @@ impl AddressBook {
         if local.is_ipv4() && (target.is_ipv6() || is_ipv4_socket && is_ipv6_target) {
             return Err(os_error(libc::EAFNOSUPPORT));
         }
-        let is_any = local.ip().is_unspecified();
+        // An IPv4 socket that is bound to an address of many sends from its machine's own.
+        let is_any = local.ip().is_unspecified() || is_ipv4_socket && is_of_many(local.ip());
         if local.is_ipv6() && target.is_ipv4() && !is_any {
             return Err(os_error(libc::ENETUNREACH));
         }
@@ -158,14 +161,17 @@ impl AddressBook {
         } else {
             destination(target)
         };
-        if local.is_ipv4() && !is_of_many(local.ip()) && !self.is_local(local.ip(), machine) {
-            return Err(os_error(libc::ENETUNREACH));
+        if !is_any && local.is_ipv4() {
+            let is_local = self.is_local(local.ip(), machine);
+            if let Some(code) = no_source(local.ip()).or((!is_local).then_some(libc::ENETUNREACH)) {
+                return Err(os_error(code));
+            }
         }
         if is_of_many(target.ip()) {
             return Ok((target, NO_MACHINE));
         }
         let to = self.machine_of(target.ip(), machine);
-        if local.ip().is_loopback() && to != Some(machine) {
+        if !is_any && local.ip().is_loopback() && to != Some(machine) {
             // Over IPv6 Linux sends the packet, and it is lost.
             return if local.is_ipv6() { Ok((target, NO_MACHINE)) } else { Err(os_error(libc::EINVAL)) };
         }
@@ -186,12 +192,21 @@ pub(crate) fn ipv6_mapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Whether packets to `ip` go to all machines of the network 10.0.0.0/8, which takes SO_BROADCAST (ip(7)).
+/// Whether packets to `ip` go to all machines of the network 10.0.0.0/8, or to all of the machine's own, which takes SO_BROADCAST
+/// (ip(7)).
 pub(crate) fn is_broadcast(ip: IpAddr) -> bool {
-    [Ipv4Addr::BROADCAST, Ipv4Addr::new(10, 255, 255, 255)].contains(&match ip.to_canonical() {
-        IpAddr::V4(ip) => ip,
-        IpAddr::V6(_) => return false,
-    })
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => matches!(ip.octets(), [255 | 10 | 127, 255, 255, 255]),
+        IpAddr::V6(_) => false,
+    }
+}
+
+/// Why no packet over IPv4 may come from an address, if it is of many: `ip_route_output_key_hash_rcu()` of Linux.
+pub(crate) fn no_source(ip: IpAddr) -> Option<Errno> {
+    match ip {
+        IpAddr::V4(ip) if ip.is_multicast() || ip.is_broadcast() => Some(libc::EINVAL),
+        _ => is_broadcast(ip).then_some(libc::ENETUNREACH),
+    }
 }
 
 /// Whether packets to `ip` go to a group of machines, or to all.

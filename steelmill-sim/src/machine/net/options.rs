@@ -194,9 +194,10 @@ impl Options {
         if is_group_ipv6 { self.multicast_all_v6 } else { self.multicast_all.unwrap_or(!is_ipv6) }
     }
 
-    /// Whether what it sends to a group stays on its machine.
-    pub(crate) fn sends_to_loopback(&self, is_ipv6: bool) -> bool {
-        LOOPBACK == if is_ipv6 { self.multicast_interface_v6 } else { self.multicast_interface }
+    /// By which interface it sends to groups, if it was told.
+    pub(crate) fn multicast_interface(&self, is_ipv6: bool) -> Option<u8> {
+        let interface = if is_ipv6 { self.multicast_interface_v6 } else { self.multicast_interface };
+        Some(interface).filter(|interface| *interface != 0)
     }
 
     /// The address from which it sends to groups of IPv4, if it has none of its own.

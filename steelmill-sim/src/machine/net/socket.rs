@@ -270,9 +270,8 @@ impl Cluster {
         if socket.is_ipv6 && (is_taken || socket.options.only_v6 && canonical.is_ipv4()) {
             return Err(libc::EINVAL);
         }
-        if !self.net.addresses.is_local(canonical.ip(), socket.process.machine) {
-            return Err(libc::EADDRNOTAVAIL);
-        }
+        let (machine, is_stream) = (socket.process.machine, !socket.is_udp());
+        let interface = self.net.addresses.check_bind(machine, address, is_stream, &socket.options)?;
         if is_taken {
             return Err(libc::EINVAL);
         }
@@ -281,6 +280,7 @@ impl Cluster {
         let is_any = canonical.ip().is_unspecified();
         let mut options = socket.options;
         options.only_v6 |= canonical.is_ipv6() && !is_any;
+        options.interface = interface;
         if let Kind::Udp(id) = socket.kind {
             self.udp_bind_again(id, address, options).map_err(errno)?;
             socket.options = options;
@@ -397,7 +397,9 @@ impl Cluster {
             self.bind_before_sending(socket)?;
             let address = name.of_udp(socket.is_ipv6)?;
             let Kind::Udp(id) = socket.kind else { return Err(libc::EINVAL) };
-            return self.udp_connect(id, address).map(|()| true).map_err(errno);
+            self.udp_connect(id, address).map_err(errno)?;
+            socket.options.interface = self.net.udp.get(id).map_err(errno)?.options.interface;
+            return Ok(true);
         }
         match (socket.phase, socket.kind) {
             (Phase::Disconnecting, _) => Err(libc::EINVAL),
@@ -528,7 +530,7 @@ impl Cluster {
                 Some(bound) => bound.local,
                 None => self.net.tcp.get(id).ok_or(libc::EINVAL)?.addresses(side).local,
             },
-            Kind::Udp(id) => self.net.udp.get(id).map_err(errno)?.local,
+            Kind::Udp(id) => self.net.udp.get(id).map_err(errno)?.shown_local(),
         }))
     }
 
@@ -538,8 +540,7 @@ impl Cluster {
             Kind::Stream(id, side) => self.tcp_peer(id, side).map_err(errno)?,
             Kind::Udp(id) => {
                 let socket = self.net.udp.get(id).map_err(errno)?;
-                let peer = socket.peer.filter(|peer| peer.port() != 0).ok_or(libc::ENOTCONN)?;
-                socket.in_family(peer)
+                socket.shown_peer().filter(|peer| peer.port() != 0).ok_or(libc::ENOTCONN)?
             }
             Kind::Fresh | Kind::Listener(_) => return Err(libc::ENOTCONN),
         }))

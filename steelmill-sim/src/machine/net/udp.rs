@@ -16,7 +16,7 @@ use tokio::io::ReadBuf;
 use super::link::{Delivery, InFlightAtCut};
 use super::options::Options as SocketOptions;
 use super::ports::Sharing;
-use super::{Event, Network, address, poll_of, until};
+use super::{Event, Network, address, poll_of, scope, until};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::timers::Nanos;
 use crate::kernel::waiter::{Waiter, Waiters};
@@ -184,6 +184,16 @@ impl Socket {
     pub(super) fn in_family(&self, address: SocketAddr) -> SocketAddr {
         if self.local.is_ipv6() { address::ipv6_mapped(address) } else { address }
     }
+
+    /// Its address as getsockname(2) gives it.
+    pub(super) fn shown_local(&self) -> SocketAddr {
+        scope::shown(self.local, self.options.interface)
+    }
+
+    /// Its peer's as getpeername(2) gives it.
+    pub(super) fn shown_peer(&self) -> Option<SocketAddr> {
+        self.peer.map(|peer| scope::shown(self.in_family(peer), self.options.interface))
+    }
 }
 
 impl Cluster {
@@ -235,10 +245,8 @@ impl Cluster {
     ) -> io::Result<(SocketAddr, SocketOptions)> {
         let canonical = address::canonical(local);
         options.only_v6 |= canonical.is_ipv6() && !canonical.ip().is_unspecified();
-        let is_of_many = address::is_of_many(canonical.ip());
-        if !is_of_many && !self.net.addresses.is_local(canonical.ip(), machine) {
-            return Err(address::os_error(libc::EADDRNOTAVAIL));
-        }
+        let bound_to = self.net.addresses.check_bind(machine, local, false, &options);
+        options.interface = bound_to.map_err(address::os_error)?;
         let place = (machine, self.kernel.now);
         let bound = self.net.udp_ports.bind(place, canonical, index, Sharing::of(&options))?;
         Ok((bound, options))
@@ -299,8 +307,10 @@ impl Cluster {
         if address::is_broadcast(peer.ip()) && !socket.options.broadcast {
             return Err(address::os_error(libc::EACCES));
         }
+        let interface = socket.options.interface_to_connect(peer).map_err(address::os_error)?;
+        socket.options.check_way(peer).map_err(address::os_error)?;
         let (peer, _) = self.net.addresses.route(socket.local_for(peer), peer, socket.machine)?;
-        socket.peer = Some(peer);
+        (socket.peer, socket.options.interface) = (Some(peer), interface);
         // A connected socket has the one address its packets come from, and leaves the wildcard.
         if address::canonical(socket.local).ip().is_unspecified() {
             let ip = self.net.addresses.source(peer.ip(), socket.machine);
@@ -376,6 +386,7 @@ impl Cluster {
         if address::is_broadcast(target.ip()) && !socket.options.broadcast {
             return Err(address::os_error(libc::EACCES));
         }
+        socket.options.check_way(target).map_err(address::os_error)?;
         let (target, machine) = self.net.addresses.route(local, target, from)?;
         if bytes.len() > payload_max(target) {
             return Err(address::os_error(libc::EMSGSIZE));
@@ -652,7 +663,7 @@ impl UdpSocket {
 
     /// The local address. Unspecified until the socket is connected, if it was bound so.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        cluster::with(self.run(), |run| Ok(run.net.udp.get(self.id)?.local))
+        cluster::with(self.run(), |run| Ok(run.net.udp.get(self.id)?.shown_local()))
     }
 
     /// The connected peer's address.
@@ -662,7 +673,7 @@ impl UdpSocket {
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         cluster::with(self.run(), |run| {
             let socket = run.net.udp.get(self.id)?;
-            socket.peer.map(|peer| socket.in_family(peer)).ok_or_else(|| address::os_error(libc::ENOTCONN))
+            socket.shown_peer().ok_or_else(|| address::os_error(libc::ENOTCONN))
         })
     }
 

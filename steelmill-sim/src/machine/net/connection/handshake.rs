@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{
     ACCEPTOR, Addresses, CONNECTOR, CloseMode, ConnectionId, End, HELD, Listener, ListenerId, Options, Side,
@@ -49,9 +49,8 @@ impl Cluster {
         let connections = &mut self.net.tcp;
         let index = connections.free_listeners.last().copied().unwrap_or(connections.listeners.len() as u32);
         let is_ipv6 = local.is_ipv6();
-        if !self.net.addresses.is_local(ip, process.machine) {
-            return Err(address::os_error(libc::EADDRNOTAVAIL));
-        }
+        let bound_to = self.net.addresses.check_bind(process.machine, local, true, &options);
+        options.interface = bound_to.map_err(address::os_error)?;
         let bound = self.net.tcp_ports.bind(place, address::canonical(local), index, sharing)?;
         let local = if is_ipv6 { address::ipv6_mapped(bound) } else { bound };
         let mut listener = Listener {
@@ -174,8 +173,22 @@ impl Cluster {
         if !self.is_alive(process.machine, process.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
         }
-        let from = from.map(address::canonical);
+        let from = from.map(|from| match address::canonical(from) {
+            // Connections come from the machine's own address (`inet_saddr` of Linux).
+            from if address::is_of_many(from.ip()) && !is_ipv6 => {
+                SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), from.port())
+            }
+            from => from,
+        });
+        let named = target;
         let target = address::connect_target(from, target, options.only_v6)?;
+        if address::is_of_many(target.ip()) {
+            return Err(address::os_error(libc::ENETUNREACH));
+        }
+        options.interface_to_connect(named).map_err(address::os_error)?;
+        if let Some(code) = from.and_then(|from| address::no_source(from.ip())) {
+            return Err(address::os_error(code));
+        }
         let Some(machine) = self.net.addresses.machine_of(target.ip(), process.machine) else {
             return Err(address::os_error(libc::ENETUNREACH));
         };

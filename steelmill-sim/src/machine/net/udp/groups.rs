@@ -126,9 +126,9 @@ impl Cluster {
         let (is_heard, stays) = match self.net.udp.get(sender) {
             Ok(socket) if target.ip().is_multicast() => (
                 socket.options.hears_itself(target.is_ipv6()),
-                socket.options.sends_to_loopback(target.is_ipv6()),
+                target.is_ipv4() && socket.options.multicast_interface(false) == Some(LOOPBACK),
             ),
-            _ => (true, false),
+            _ => (true, target.ip().is_loopback()),
         };
         let machines: Vec<u32> = match target.ip().is_multicast() {
             true => self.net.udp.groups.machines(target.ip()).collect(),
