@@ -6,7 +6,7 @@
 use std::ffi::{c_int, c_void};
 use std::fmt;
 use std::mem::{MaybeUninit, offset_of};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use libc::{sa_family_t, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, sockaddr_un, socklen_t};
@@ -118,7 +118,7 @@ fn encoded(address: &Address) -> (sockaddr_storage, socklen_t) {
                     sin6_port: address.port().to_be(),
                     sin6_flowinfo: 0,
                     sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
-                    sin6_scope_id: 0,
+                    sin6_scope_id: address.scope_id(),
                 });
                 size_of::<sockaddr_in6>()
             }
@@ -152,7 +152,8 @@ fn decoded(storage: &sockaddr_storage, length: socklen_t) -> Option<Address> {
             libc::AF_INET6 => {
                 let inner = place.cast::<sockaddr_in6>().read();
                 let ip = Ipv6Addr::from_octets(inner.sin6_addr.s6_addr);
-                Some(Address::Internet(SocketAddr::new(ip.into(), u16::from_be(inner.sin6_port))))
+                let port = u16::from_be(inner.sin6_port);
+                Some(Address::Internet(SocketAddrV6::new(ip, port, 0, inner.sin6_scope_id).into()))
             }
             libc::AF_UNIX => {
                 let inner = place.cast::<sockaddr_un>().read();
@@ -287,6 +288,29 @@ pub(crate) fn set<T: Copy>(fd: &OwnedFd, level: c_int, name: c_int, value: T) ->
     // SAFETY: the value has so many bytes.
     result(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), length) })
         .map(drop)
+}
+
+/// Joins a group at the interface with an index, or leaves it (ip(7), ipv6(7)). The socket may be of the other family.
+pub(crate) fn change_group(fd: &OwnedFd, group: IpAddr, interface: u32, is_join: bool) -> Result<(), Errno> {
+    match group {
+        IpAddr::V4(group) => {
+            let name = if is_join { libc::IP_ADD_MEMBERSHIP } else { libc::IP_DROP_MEMBERSHIP };
+            let value = libc::ip_mreqn {
+                imr_multiaddr: libc::in_addr { s_addr: group.to_bits().to_be() },
+                imr_address: libc::in_addr { s_addr: 0 },
+                imr_ifindex: interface as c_int,
+            };
+            set(fd, libc::IPPROTO_IP, name, value)
+        }
+        IpAddr::V6(group) => {
+            let name = if is_join { libc::IPV6_ADD_MEMBERSHIP } else { libc::IPV6_DROP_MEMBERSHIP };
+            let value = libc::ipv6_mreq {
+                ipv6mr_multiaddr: libc::in6_addr { s6_addr: group.octets() },
+                ipv6mr_interface: interface,
+            };
+            set(fd, libc::IPPROTO_IPV6, name, value)
+        }
+    }
 }
 
 /// getsockopt(2); `T` is a C struct of integers.

@@ -1,7 +1,7 @@
 //! Carrying out a program, step by step, with the calls of the thread's world: answers as text.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +10,8 @@ use super::step::{Family, How, Ip, Kind, Opt, Place, Step};
 
 /// How many ports of its own a program has.
 pub(crate) const PORTS: u16 = 4;
+
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
 
 /// The host that a program runs on.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +35,25 @@ impl Host {
             Ip::Mapped => mapped(Ipv4Addr::LOCALHOST),
             Ip::MappedAny => mapped(Ipv4Addr::UNSPECIFIED),
             Ip::Own6 => self.own6.into(),
+            Ip::Group4 => GROUP.into(),
+            Ip::LimitedBroadcast => Ipv4Addr::BROADCAST.into(),
+            Ip::NetBroadcast => Ipv4Addr::new(10, 255, 255, 255).into(),
+            Ip::LoopBroadcast => Ipv4Addr::new(127, 255, 255, 255).into(),
+            Ip::MappedGroup => mapped(GROUP),
+            Ip::MappedBroadcast => mapped(Ipv4Addr::BROADCAST),
+            Ip::Group6 => Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 0xfb).into(),
+            Ip::LinkGroup(_) => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb).into(),
+            Ip::LinkLocal(_) => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9).into(),
+        }
+    }
+
+    fn address(&self, ip: Ip, port: u8) -> SocketAddr {
+        let port = if port == 0 { 0 } else { self.port + u16::from(port) };
+        match (ip, self.ip(ip)) {
+            (Ip::LinkGroup(scope) | Ip::LinkLocal(scope), IpAddr::V6(ip)) => {
+                SocketAddrV6::new(ip, port, 0, scope.into()).into()
+            }
+            (_, ip) => SocketAddr::new(ip, port),
         }
     }
 }
@@ -190,6 +211,16 @@ impl Course {
                     _ => value.to_string(),
                 })
             }
+            Step::Join { id, group, interface } => {
+                let joined =
+                    calls::change_group(self.socket(id)?, self.host.ip(group), interface.into(), true);
+                done(joined)
+            }
+            Step::Leave { id, group, interface } => {
+                let left =
+                    calls::change_group(self.socket(id)?, self.host.ip(group), interface.into(), false);
+                done(left)
+            }
             Step::Local { id } => calls::local(self.socket(id)?).map(|address| self.text(id, address)),
             Step::Peer { id } => calls::peer(self.socket(id)?).map(|address| self.text(id, address)),
             Step::Available { id } => calls::count(self.socket(id)?, libc::FIONREAD).map(|n| n.to_string()),
@@ -279,11 +310,7 @@ impl Course {
 
     fn address(&self, place: Place) -> Option<Address> {
         Some(match place {
-            Place::At(ip, port) => {
-                let ip = self.host.ip(ip);
-                let port = if port == 0 { 0 } else { self.host.port + u16::from(port) };
-                Address::Internet(SocketAddr::new(ip, port))
-            }
+            Place::At(ip, port) => Address::Internet(self.host.address(ip, port)),
             Place::Of(id) => {
                 let (host, address) = self.book.lock().expect("no step panics").names.get(&id)?.clone();
                 if host.own4 == self.host.own4 { address } else { from_elsewhere(host, address) }
@@ -325,7 +352,11 @@ impl Course {
                         format!("e{}", self.place_of((kind, Address::Internet(port))))
                     }
                 };
-                format!("{ip} {port}")
+                let scope = match address {
+                    SocketAddr::V6(address) if address.scope_id() != 0 => format!("%{}", address.scope_id()),
+                    _ => String::new(),
+                };
+                format!("{ip}{scope} {port}")
             }
             Some(Address::Unix(name)) if name.is_empty() => "unnamed".into(),
             Some(Address::Unix(name)) => {

@@ -28,6 +28,9 @@ pub(crate) fn draw(seed: u64) -> Vec<Step> {
     if drawing.chance(20) {
         drawing.multicast();
     }
+    if drawing.chance(6) {
+        drawing.groups();
+    }
     drawing.program
 }
 
@@ -197,6 +200,98 @@ impl Drawing {
             self.add(Step::Set { id, option, value });
             self.add(Step::Get { id, option });
         }
+    }
+
+    /// Sockets that are bound, connected and sent to groups, to broadcast and to addresses of one link.
+    fn groups(&mut self) {
+        let port = self.of(&[0, 1, 1, 1]);
+        let mut ids = Vec::new();
+        for _ in 0..self.of(&[1, 2, 2, 3]) {
+            let family = self.of(&[Family::V4, Family::V4, Family::V6]);
+            let kind = self.of(&[Kind::Datagram, Kind::Datagram, Kind::Datagram, Kind::Stream]);
+            let id = self.make(family, kind);
+            ids.push((id, family));
+            self.add(Step::Socket { id, family, kind });
+            if self.chance(2) {
+                self.add(Step::Set { id, option: Opt::ReuseAddress, value: 1 });
+            }
+            if self.chance(2) {
+                self.add(Step::Set { id, option: Opt::Broadcast, value: 1 });
+            }
+            if !self.chance(3) {
+                let to = self.place_of_many(family, port);
+                self.add(Step::Bind { id, to });
+                self.add(Step::Local { id });
+            }
+        }
+        for _ in 0..self.rng.random_range(2..12) {
+            let (id, family) = self.of(&ids);
+            let (to, interface) = (self.place_of_many(family, port), self.of(&[0, 0, 1, 2, 2, 7]));
+            let group = match family {
+                Family::V4 => self.of(&[Ip::Group4, Ip::Group4, Ip::Group4, Ip::LimitedBroadcast]),
+                _ => self.of(&[Ip::Group6, Ip::LinkGroup(0), Ip::LinkGroup(0), Ip::Own6]),
+            };
+            let step = match self.rng.random_range(0..16) {
+                0..=1 => Step::Join { id, group, interface },
+                2 => Step::Leave { id, group, interface },
+                3..=6 => Step::SendTo { id, to, length: self.of(&[1, 10, 0]) },
+                7 => match to {
+                    // Once a connect has failed for want of a route, Linux tells of one refusal more.
+                    Place::At(Ip::LimitedBroadcast | Ip::NetBroadcast | Ip::LoopBroadcast, _) => {
+                        Step::Local { id }
+                    }
+                    _ => Step::Connect { id, to },
+                },
+                8 => Step::Send { id, length: 10 },
+                9..=11 => Step::Receive { id, length: 100, peek: false },
+                12 => Step::Peer { id },
+                13 => Step::Set { id, option: self.of(&[Opt::MulticastLoop, Opt::MulticastAll]), value: 0 },
+                14 => {
+                    let option = match family {
+                        Family::V4 => Opt::MulticastLoop,
+                        _ => Opt::MulticastInterfaceV6,
+                    };
+                    Step::Set { id, option, value: self.of(&[0, 1, 2]) }
+                }
+                _ => Step::Local { id },
+            };
+            self.add(step);
+        }
+    }
+
+    fn place_of_many(&mut self, family: Family, port: u8) -> Place {
+        let ip = match family {
+            Family::V4 => self.of(&[
+                Ip::Any4,
+                Ip::Any4,
+                Ip::Own4,
+                Ip::Loop4,
+                Ip::Group4,
+                Ip::Group4,
+                Ip::Group4,
+                Ip::LimitedBroadcast,
+                Ip::NetBroadcast,
+                Ip::LoopBroadcast,
+            ]),
+            _ => self.of(&[
+                Ip::Any6,
+                Ip::Any6,
+                Ip::Own6,
+                Ip::Loop6,
+                Ip::Group6,
+                Ip::Group6,
+                Ip::LinkGroup(0),
+                Ip::LinkGroup(1),
+                Ip::LinkGroup(2),
+                Ip::LinkGroup(7),
+                Ip::MappedGroup,
+                Ip::MappedBroadcast,
+                Ip::LinkLocal(0),
+                Ip::LinkLocal(1),
+                Ip::LinkLocal(2),
+            ]),
+        };
+        Place::At(ip, port)
     }
 
     /// A place that a socket of a family usually binds.

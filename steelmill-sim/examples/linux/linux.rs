@@ -21,17 +21,26 @@ pub(crate) const OWN: (Ipv4Addr, Ipv6Addr) =
 /// for a closed window do.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Enters a network namespace in which loopback is up and has the machine's addresses.
+/// Enters a network namespace with the machine's interfaces and addresses.
 ///
 /// # Errors
 /// `EPERM` without the privilege for it. The text of a command that fails.
 pub(crate) fn enter_namespace() -> Result<(), String> {
     calls::unshare_network().map_err(|errno| format!("unshare: {errno}"))?;
-    let (v4, v6) = (format!("{}/32", OWN.0), format!("{}/128", OWN.1));
+    let (v4, v6) = (format!("{}/8", OWN.0), format!("{}/64", OWN.1));
     for arguments in [
         &["link", "set", "lo", "up"][..],
-        &["addr", "add", &v4, "dev", "lo"],
-        &["addr", "add", &v6, "dev", "lo"],
+        // The machine's interface to others. Nobody is at the other end of it.
+        &["link", "add", "eth0", "index", "2", "type", "veth", "peer", "name", "far", "index", "3"],
+        &["link", "set", "eth0", "addrgenmode", "none"],
+        &["link", "set", "far", "addrgenmode", "none"],
+        &["link", "set", "eth0", "up"],
+        &["link", "set", "far", "up"],
+        &["-6", "route", "del", "ff00::/8", "dev", "far", "table", "local"],
+        &["addr", "add", &v4, "brd", "+", "dev", "eth0"],
+        &["addr", "add", &v6, "dev", "eth0", "nodad"],
+        &["route", "add", "224.0.0.0/4", "dev", "eth0"],
+        &["route", "add", "255.255.255.255", "dev", "eth0"],
     ] {
         let status = Command::new("ip").args(arguments).stdin(Stdio::null()).status();
         match status {

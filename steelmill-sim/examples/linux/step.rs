@@ -34,6 +34,10 @@ pub(crate) enum Step {
     Set { id: u8, option: Opt, value: i32 },
     /// getsockopt(2).
     Get { id: u8, option: Opt },
+    /// setsockopt(2) with `IP_ADD_MEMBERSHIP` or `IPV6_ADD_MEMBERSHIP`, at the interface with an index; 0 for any.
+    Join { id: u8, group: Ip, interface: u8 },
+    /// setsockopt(2) with `IP_DROP_MEMBERSHIP` or `IPV6_DROP_MEMBERSHIP`, likewise.
+    Leave { id: u8, group: Ip, interface: u8 },
     /// getsockname(2).
     Local { id: u8 },
     /// getpeername(2).
@@ -108,6 +112,24 @@ pub(crate) enum Ip {
     MappedAny,
     /// The host's own IPv6 address.
     Own6,
+    /// 239.1.2.3
+    Group4,
+    /// 255.255.255.255
+    LimitedBroadcast,
+    /// 10.255.255.255
+    NetBroadcast,
+    /// 127.255.255.255
+    LoopBroadcast,
+    /// ::ffff:239.1.2.3
+    MappedGroup,
+    /// ::ffff:255.255.255.255
+    MappedBroadcast,
+    /// ff05::fb
+    Group6,
+    /// ff02::fb, of the interface with an index; 0 for none.
+    LinkGroup(u8),
+    /// fe80::9, which nobody has, likewise.
+    LinkLocal(u8),
 }
 
 /// Socket options that are an `int`, and `SO_LINGER`, of which -1 is off.

@@ -15,6 +15,7 @@ mod linux;
 
 mod datagrams;
 mod files;
+mod groups;
 mod hosts;
 mod streams;
 mod typed;

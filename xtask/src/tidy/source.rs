@@ -73,6 +73,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/ecosystem/tests/allocators/jemalloc.rs",
     "steelmill-sim/ecosystem/tests/databases/lmdb.rs",
     "steelmill-sim/tests/c_library.rs",
+    "steelmill-sim/tests/programs/addresses.rs",
     "steelmill-sim/tests/programs/disk.rs",
     "steelmill-sim/tests/programs/endings.rs",
     "steelmill-sim/tests/programs/files.rs",

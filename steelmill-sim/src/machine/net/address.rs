@@ -151,8 +151,7 @@ impl AddressBook {
         if local.is_ipv4() && (target.is_ipv6() || is_ipv4_socket && is_ipv6_target) {
             return Err(os_error(libc::EAFNOSUPPORT));
         }
-        // An IPv4 socket that is bound to an address of many sends from its machine's own.
-        let is_any = local.ip().is_unspecified() || is_ipv4_socket && is_of_many(local.ip());
+        let is_any = local.ip().is_unspecified();
         if local.is_ipv6() && target.is_ipv4() && !is_any {
             return Err(os_error(libc::ENETUNREACH));
         }
@@ -179,6 +178,11 @@ impl AddressBook {
     }
 }
 
+/// The unspecified address of a family.
+pub(crate) fn any(is_ipv6: bool) -> IpAddr {
+    if is_ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
+}
+
 /// Maps `::ffff:a.b.c.d`, an IPv4 address on an IPv6 socket (ipv6(7)), to IPv4.
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
@@ -191,6 +195,9 @@ pub(crate) fn ipv6_mapped(address: SocketAddr) -> SocketAddr {
         IpAddr::V6(_) => address,
     }
 }
+
+/// The broadcast address of the machines' network.
+pub(crate) const NET_BROADCAST: Ipv4Addr = Ipv4Addr::new(10, 255, 255, 255);
 
 /// Whether packets to `ip` go to all machines of the network 10.0.0.0/8, or to all of the machine's own, which takes SO_BROADCAST
 /// (ip(7)).

@@ -12,7 +12,7 @@ mod handshake; // listen, SYN, SYN-ACK, ACK, accept
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use super::address;
 use super::link::STRANDED;
@@ -238,6 +238,13 @@ impl Connection {
 
     pub(crate) fn addresses(&mut self, side: Side) -> &mut Addresses {
         &mut self.addresses[usize::from(side)]
+    }
+
+    /// Whether a RST that an end's host sends for no socket is lost: from another IPv6 address of the machine Linux finds no way to ::1, as
+    /// it asks for the interface at which the segment came (`tcp_v6_send_response()`).
+    fn is_answered_by_nobody(&mut self, side: Side) -> bool {
+        let Addresses { local, peer } = self.addresses(side);
+        peer.ip() == Ipv6Addr::LOCALHOST && local.ip() != Ipv6Addr::LOCALHOST
     }
 
     /// The side that reads what `side` writes.

@@ -252,7 +252,12 @@ impl Options {
             (libc::IPPROTO_IP, IP_MULTICAST_ALL) => self.multicast_all = Some(within(value, 0, 1)? == 1),
             (libc::IPPROTO_IPV6, IPV6_MULTICAST_ALL) => self.multicast_all_v6 = is_on,
             (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_IF) if !is_stream => match u8::try_from(value) {
-                Ok(index @ 0..=INTERFACE) => self.multicast_interface_v6 = index,
+                Ok(index @ 0..=INTERFACE) => {
+                    if index != 0 && self.interface.is_some_and(|bound| bound != index) {
+                        return Err(libc::EINVAL);
+                    }
+                    self.multicast_interface_v6 = index;
+                }
                 _ => return Err(libc::ENODEV),
             },
             (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_LOOP) => {

@@ -50,12 +50,14 @@ pub(crate) struct Sharing {
     reuse_port: bool,
     only_v6: bool,
     is_listening: bool,
+    /// The interface that the socket is bound to, if it is.
+    interface: Option<u8>,
 }
 
 impl Sharing {
     pub(crate) fn of(options: &Options) -> Self {
-        let Options { reuse_address, reuse_port, only_v6, .. } = *options;
-        Self { reuse_address, reuse_port, only_v6, is_listening: false }
+        let Options { reuse_address, reuse_port, only_v6, interface, .. } = *options;
+        Self { reuse_address, reuse_port, only_v6, is_listening: false, interface }
     }
 
     pub(crate) fn listening(self, is_listening: bool) -> Self {
@@ -66,6 +68,7 @@ impl Sharing {
     fn allows(self, other: Self) -> bool {
         self.reuse_address && other.reuse_address && !other.is_listening
             || self.reuse_port && other.reuse_port
+            || self.interface.zip(other.interface).is_some_and(|(own, other)| own != other)
     }
 }
 
@@ -425,8 +428,13 @@ mod tests {
         text.parse().unwrap()
     }
 
-    const ALONE: Sharing =
-        Sharing { reuse_address: false, reuse_port: false, only_v6: false, is_listening: false };
+    const ALONE: Sharing = Sharing {
+        reuse_address: false,
+        reuse_port: false,
+        only_v6: false,
+        is_listening: false,
+        interface: None,
+    };
     const REUSE: Sharing = Sharing { reuse_address: true, ..ALONE };
     const PORT: Sharing = Sharing { reuse_port: true, ..ALONE };
 

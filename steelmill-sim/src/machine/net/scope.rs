@@ -36,76 +36,95 @@ pub(crate) fn shown(mut address: SocketAddr, interface: Option<u8>) -> SocketAdd
     address
 }
 
-fn existing(index: u32) -> Option<u8> {
-    u8::try_from(index).ok().filter(|index| [LOOPBACK, INTERFACE].contains(index))
+/// An interface that does not exist, of which a bind or a connect leaves the socket nevertheless.
+const NONE: u8 = u8::MAX;
+
+fn kept(index: u32) -> u8 {
+    u8::try_from(index).unwrap_or(NONE)
+}
+
+fn exists(index: u8) -> bool {
+    [LOOPBACK, INTERFACE].contains(&index)
 }
 
 impl Options {
-    /// To which interface a bind to an address binds the socket.
+    /// A bind to an address binds the socket to its interface, also where it fails later.
     ///
     /// # Errors
     /// As `__inet6_bind()` of Linux: `EINVAL` if nothing says to which, `ENODEV` if there is no such interface.
-    pub(crate) fn interface_to_bind(&self, address: SocketAddr) -> Result<Option<u8>, Errno> {
-        match named(address) {
-            Some(index) => existing(index).ok_or(libc::ENODEV).map(Some),
-            None if self.interface.is_none() && needs_interface(address.ip()) => Err(libc::EINVAL),
-            None => Ok(self.interface),
+    fn bind_to_interface(&mut self, address: SocketAddr) -> Result<(), Errno> {
+        if !needs_interface(address.ip()) {
+            return Ok(());
         }
+        self.interface = named(address).map(kept).or(self.interface);
+        if exists(self.interface.ok_or(libc::EINVAL)?) { Ok(()) } else { Err(libc::ENODEV) }
     }
 
-    /// To which interface a connect to an address binds the socket.
+    /// A connect to an address binds the socket to its interface, also where it fails later.
     ///
     /// # Errors
-    /// As `__ip6_datagram_connect()` and `tcp_v6_connect()` of Linux: `EINVAL` if nothing says to which, or if it is bound to another, and
-    /// `ENETUNREACH` if there is no such interface.
-    pub(crate) fn interface_to_connect(&self, peer: SocketAddr) -> Result<Option<u8>, Errno> {
+    /// As `__ip6_datagram_connect()` and `tcp_v6_connect()` of Linux: `EINVAL` if nothing says to which, or if it is bound to another.
+    pub(crate) fn connect_to_interface(&mut self, peer: SocketAddr) -> Result<(), Errno> {
         if !needs_interface(peer.ip()) {
-            return Ok(self.interface);
+            return Ok(());
         }
         let of_groups = self.multicast_interface(true).filter(|_| peer.ip().is_multicast());
-        match (named(peer), self.interface) {
-            (Some(index), Some(bound)) if index != u32::from(bound) => Err(libc::EINVAL),
-            (Some(index), _) => existing(index).ok_or(libc::ENETUNREACH).map(Some),
-            (None, bound) => bound.or(of_groups).ok_or(libc::EINVAL).map(Some),
-        }
+        let interface = match (named(peer).map(kept), self.interface) {
+            (Some(index), Some(bound)) if index != bound => None,
+            (index, bound) => index.or(bound).or(of_groups),
+        };
+        self.interface = Some(interface.ok_or(libc::EINVAL)?);
+        Ok(())
     }
 
-    /// Whether there is a way to a target, if that is a group of IPv6: loopback is none, as Linux has no route to groups there
-    /// (`addrconf_add_dev()`).
+    /// Whether there is a way to a target by the interface that the target or the socket says. Loopback is none to groups of IPv6, as
+    /// Linux has no route to them there (`addrconf_add_dev()`).
     ///
     /// # Errors
-    /// `ENETUNREACH`.
+    /// `ENETUNREACH`; `ENODEV` over IPv4 if there is no such interface.
     pub(crate) fn check_way(&self, target: SocketAddr) -> Result<(), Errno> {
-        let interface = || {
-            let own = self.interface.or(self.multicast_interface(true)).map(u32::from);
-            named(target).or(own).unwrap_or(INTERFACE.into())
+        let ip = target.ip().to_canonical();
+        let of_groups = self.multicast_interface(true).filter(|_| ip.is_multicast());
+        let interface = match ip {
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => return Err(libc::ENETUNREACH), // no machine has one
+            IpAddr::V4(_) => self.interface,
+            IpAddr::V6(_) => named(target).map(kept).or(self.interface).or(of_groups),
         };
-        let is_group = target.is_ipv6() && target.ip().is_multicast();
-        if is_group && interface() != u32::from(INTERFACE) { Err(libc::ENETUNREACH) } else { Ok(()) }
+        let Some(interface) = interface else { return Ok(()) };
+        match ip {
+            IpAddr::V4(_) if !exists(interface) => Err(libc::ENODEV),
+            IpAddr::V6(ip) if interface != interface_of(ip.into()) => Err(libc::ENETUNREACH),
+            _ => Ok(()),
+        }
     }
 }
 
+/// By which interface packets to an address of the machine come to it: those to its address among others by that one, though they do not
+/// leave the machine.
+pub(crate) fn interface_of(ip: IpAddr) -> u8 {
+    if ip.is_loopback() || ip.is_unspecified() { LOOPBACK } else { INTERFACE }
+}
+
 impl AddressBook {
-    /// Whether a socket of a machine may be bound to an address, and to which interface that binds it.
+    /// Whether a socket of a machine may be bound to an address.
     ///
     /// # Errors
-    /// As bind(2): `EADDRNOTAVAIL`, and those of [`interface_to_bind`](Options::interface_to_bind).
+    /// As bind(2): `EADDRNOTAVAIL`, and those of addresses of one link.
     pub(crate) fn check_bind(
         &self,
         machine: u32,
         address: SocketAddr,
         is_stream: bool,
-        options: &Options,
-    ) -> Result<Option<u8>, Errno> {
+        options: &mut Options,
+    ) -> Result<(), Errno> {
         let ip = address.ip().to_canonical();
-        let is_group = ip.is_ipv6() && ip.is_multicast();
-        if is_group && is_stream {
+        if ip.is_ipv6() && ip.is_multicast() && is_stream {
             return Err(libc::EINVAL);
         }
-        let interface = options.interface_to_bind(address)?;
+        options.bind_to_interface(address)?;
         // Of IPv4, groups and broadcast are addresses for TCP as well, though nothing arrives there.
         let is_own = address::is_of_many(ip) || self.is_local(ip, machine);
-        if is_own { Ok(interface) } else { Err(libc::EADDRNOTAVAIL) }
+        if is_own { Ok(()) } else { Err(libc::EADDRNOTAVAIL) }
     }
 }
 

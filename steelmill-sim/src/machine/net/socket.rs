@@ -271,7 +271,7 @@ impl Cluster {
             return Err(libc::EINVAL);
         }
         let (machine, is_stream) = (socket.process.machine, !socket.is_udp());
-        let interface = self.net.addresses.check_bind(machine, address, is_stream, &socket.options)?;
+        self.net.addresses.check_bind(machine, address, is_stream, &mut socket.options)?;
         if is_taken {
             return Err(libc::EINVAL);
         }
@@ -280,7 +280,6 @@ impl Cluster {
         let is_any = canonical.ip().is_unspecified();
         let mut options = socket.options;
         options.only_v6 |= canonical.is_ipv6() && !is_any;
-        options.interface = interface;
         if let Kind::Udp(id) = socket.kind {
             self.udp_bind_again(id, address, options).map_err(errno)?;
             socket.options = options;
@@ -397,9 +396,9 @@ impl Cluster {
             self.bind_before_sending(socket)?;
             let address = name.of_udp(socket.is_ipv6)?;
             let Kind::Udp(id) = socket.kind else { return Err(libc::EINVAL) };
-            self.udp_connect(id, address).map_err(errno)?;
+            let connected = self.udp_connect(id, address).map_err(errno);
             socket.options.interface = self.net.udp.get(id).map_err(errno)?.options.interface;
-            return Ok(true);
+            return connected.map(|()| true);
         }
         match (socket.phase, socket.kind) {
             (Phase::Disconnecting, _) => Err(libc::EINVAL),
@@ -415,6 +414,9 @@ impl Cluster {
             }
             _ => {
                 let address = name.of_family(socket.is_ipv6)?;
+                if !address.ip().is_multicast() {
+                    socket.options.connect_to_interface(address)?;
+                }
                 if let (Kind::Fresh, true) = (socket.kind, socket.has_own_address) {
                     self.bind_to(socket, SocketAddr::new(socket.kept_address(), 0))?;
                 }
@@ -491,10 +493,11 @@ impl Cluster {
     /// connect(2) with `AF_UNSPEC`: `tcp_disconnect()` and `udp_disconnect()` of Linux.
     fn disconnect_socket(&mut self, socket: &mut Socket) -> Result<(), Errno> {
         match socket.kind {
-            Kind::Fresh if socket.is_udp() => {}
+            Kind::Fresh if socket.is_udp() => socket.options.interface = None,
             Kind::Fresh | Kind::Unix(_) => (socket.is_read_shut, socket.is_write_shut) = (false, false),
             Kind::Udp(id) => {
                 self.udp_disconnect(id).map_err(errno)?;
+                socket.options.interface = None;
             }
             Kind::Listener(id) => {
                 let listened = self.socket_listens(*socket);
@@ -682,12 +685,7 @@ impl Cluster {
         if group.is_ipv6() && !socket.is_ipv6 {
             return Err(libc::ENOPROTOOPT);
         }
-        let machine = socket.process.machine;
-        self.check_interface(machine, at)?;
-        match joins {
-            true => self.net.udp.groups.join(machine, group, &mut socket.member)?,
-            false => self.net.udp.groups.leave(machine, group, socket.member)?,
-        }
+        self.change_groups(socket.process.machine, (group, at), joins, &mut socket.member)?;
         if let Kind::Udp(id) = socket.kind {
             self.net.udp.get(id).map_err(errno)?.member = socket.member;
         }
@@ -708,6 +706,9 @@ impl Cluster {
         let (at, source) = at.ok_or(libc::EINVAL)?;
         let interface = self.multicast_interface(socket.process.machine, at)?;
         let mut options = self.socket_options(socket);
+        if interface != 0 && options.interface.is_some_and(|bound| bound != interface) {
+            return Err(libc::EINVAL);
+        }
         options.set_multicast_interface(interface, source);
         self.set_socket_options(socket, options);
         Ok(())

@@ -84,6 +84,8 @@ pub(super) struct Socket {
     pub(super) local: SocketAddr,
     pub(super) peer: Option<SocketAddr>,
     pub(super) options: SocketOptions,
+    /// The address that it sends from since it was connected, if it is bound to an address of many (`inet_saddr` of Linux).
+    source: Option<std::net::IpAddr>,
     /// From its first multicast group on.
     pub(super) member: Option<Member>,
     /// Whether bind(2) named an address, and a port: these stay when the socket is no longer connected.
@@ -103,6 +105,8 @@ struct Route {
     target: SocketAddr,
     from: u32,
     to: u32,
+    /// At which interface of its machine it arrives, if it is for many.
+    interface: u8,
 }
 
 struct Datagram {
@@ -110,6 +114,7 @@ struct Datagram {
     source: SocketAddr,
     target: SocketAddr,
     machine: u32,
+    interface: u8,
     payload: Vec<u8>,
     state: DatagramState,
 }
@@ -161,6 +166,9 @@ impl Socket {
     /// The local address for what goes to `target`. A connection over IPv6 has chosen one for IPv6 alone.
     fn local_for(&self, target: SocketAddr) -> SocketAddr {
         let mut local = self.local;
+        if self.is_at_many() {
+            local.set_ip(self.source.unwrap_or(address::any(local.is_ipv6())));
+        }
         if !self.has_own_address
             && address::canonical(local).is_ipv6()
             && address::canonical(target).is_ipv4()
@@ -168,6 +176,33 @@ impl Socket {
             local.set_ip(std::net::Ipv6Addr::UNSPECIFIED.into());
         }
         local
+    }
+
+    /// Whether it is bound to a group or to broadcast, of its own family: it sends from its machine's own address.
+    fn is_at_many(&self) -> bool {
+        match self.local.ip() {
+            std::net::IpAddr::V4(ip) => address::is_of_many(ip.into()),
+            std::net::IpAddr::V6(ip) => ip.is_multicast(),
+        }
+    }
+
+    /// Whether there is a way to a target by the interface that it is bound to.
+    fn check_way(&self, mut target: SocketAddr) -> io::Result<()> {
+        // The unspecified address is that of loopback, and of IPv4 if its own is.
+        let own = address::canonical(self.local).ip();
+        if own.is_ipv4() && target.ip().is_unspecified() {
+            target.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        // That its address is no source is found first.
+        if address::canonical(target).is_ipv4() && !self.is_at_many() && address::no_source(own).is_some() {
+            return Ok(());
+        }
+        self.options.check_way(target).map_err(address::os_error)
+    }
+
+    /// Whether what comes to one of its addresses comes by the interface that it is bound to.
+    fn takes_at(&self, target: std::net::IpAddr) -> bool {
+        self.options.interface.is_none_or(|bound| bound == scope::interface_of(target))
     }
 
     /// Whether what comes from an address can reach it: over IPv4 nothing reaches a socket that a connection over IPv6 has given an
@@ -219,6 +254,7 @@ impl Cluster {
             peer: None,
             options,
             member: None,
+            source: None,
             has_own_address: !bound.ip().is_unspecified(),
             has_own_port: local.port() != 0,
             is_write_shut: false,
@@ -245,8 +281,8 @@ impl Cluster {
     ) -> io::Result<(SocketAddr, SocketOptions)> {
         let canonical = address::canonical(local);
         options.only_v6 |= canonical.is_ipv6() && !canonical.ip().is_unspecified();
-        let bound_to = self.net.addresses.check_bind(machine, local, false, &options);
-        options.interface = bound_to.map_err(address::os_error)?;
+        let checked = self.net.addresses.check_bind(machine, local, false, &mut options);
+        checked.map_err(address::os_error)?;
         let place = (machine, self.kernel.now);
         let bound = self.net.udp_ports.bind(place, canonical, index, Sharing::of(&options))?;
         Ok((bound, options))
@@ -264,7 +300,7 @@ impl Cluster {
         self.net.udp.portless.retain(|other| *other != id);
         let socket = self.net.udp.get(id)?;
         socket.local = if local.is_ipv6() { address::ipv6_mapped(bound) } else { bound };
-        (socket.bound, socket.options) = (bound, options);
+        (socket.bound, socket.options, socket.source) = (bound, options, None);
         socket.has_own_address = !bound.ip().is_unspecified();
         socket.has_own_port = local.port() != 0;
         Ok(())
@@ -304,17 +340,25 @@ impl Cluster {
             let code = if peer.is_ipv4() { libc::EAFNOSUPPORT } else { libc::ENETUNREACH };
             return Err(address::os_error(code));
         }
+        socket.options.connect_to_interface(peer).map_err(address::os_error)?;
+        socket.check_way(peer)?;
+        let local = socket.local_for(peer);
+        let (peer, _) = self.net.addresses.route(local, peer, socket.machine)?;
+        let of_many =
+            address::is_of_many(peer.ip()).then(|| self.way_to_many(id, local, peer.ip())).transpose()?;
+        let socket = self.net.udp.get(id)?;
         if address::is_broadcast(peer.ip()) && !socket.options.broadcast {
             return Err(address::os_error(libc::EACCES));
         }
-        let interface = socket.options.interface_to_connect(peer).map_err(address::os_error)?;
-        socket.options.check_way(peer).map_err(address::os_error)?;
-        let (peer, _) = self.net.addresses.route(socket.local_for(peer), peer, socket.machine)?;
-        (socket.peer, socket.options.interface) = (Some(peer), interface);
+        socket.peer = Some(peer);
+        let machine = socket.machine;
+        let source = of_many.map_or_else(|| self.net.addresses.source(peer.ip(), machine), |way| way.source);
+        let socket = self.net.udp.get(id)?;
         // A connected socket has the one address its packets come from, and leaves the wildcard.
         if address::canonical(socket.local).ip().is_unspecified() {
-            let ip = self.net.addresses.source(peer.ip(), socket.machine);
-            self.udp_relocate(id, ip);
+            self.udp_relocate(id, source);
+        } else if socket.is_at_many() && socket.source.is_none() {
+            socket.source = Some(source);
         }
         Ok(())
     }
@@ -333,13 +377,10 @@ impl Cluster {
     /// arrived stays.
     pub(super) fn udp_disconnect(&mut self, id: SocketId) -> io::Result<()> {
         let socket = self.net.udp.get(id)?;
-        socket.peer = None;
+        (socket.peer, socket.options.interface) = (None, None);
         let (has_own_address, has_own_port) = (socket.has_own_address, socket.has_own_port);
         if !has_own_address {
-            let any: std::net::IpAddr = match socket.local.is_ipv6() {
-                true => std::net::Ipv6Addr::UNSPECIFIED.into(),
-                false => std::net::Ipv4Addr::UNSPECIFIED.into(),
-            };
+            let any = address::any(socket.local.is_ipv6());
             self.udp_relocate(id, any);
         }
         let socket = self.net.udp.get(id)?;
@@ -383,11 +424,14 @@ impl Cluster {
             return Err(address::os_error(libc::EINVAL));
         }
         let (from, local) = (socket.machine, socket.local_for(target));
+        socket.check_way(target)?;
+        let (target, machine) = self.net.addresses.route(local, target, from)?;
+        let of_many =
+            address::is_of_many(target.ip()).then(|| self.way_to_many(id, local, target.ip())).transpose()?;
+        let socket = self.net.udp.get(id)?;
         if address::is_broadcast(target.ip()) && !socket.options.broadcast {
             return Err(address::os_error(libc::EACCES));
         }
-        socket.options.check_way(target).map_err(address::os_error)?;
-        let (target, machine) = self.net.addresses.route(local, target, from)?;
         if bytes.len() > payload_max(target) {
             return Err(address::os_error(libc::EMSGSIZE));
         }
@@ -397,29 +441,22 @@ impl Cluster {
         if socket.is_write_shut {
             return Err(address::os_error(libc::EPIPE));
         }
-        let own_source = socket.options.multicast_source();
         self.kernel.digest.bytes(bytes);
         self.kernel.sent(&[io::IoSlice::new(bytes)], bytes.len());
-        let is_to_many = address::is_of_many(target.ip());
-        if machine as usize >= self.hosts.len() && !is_to_many {
+        if let Some(way) = of_many {
+            self.udp_send_to_many(id, (way, target), local.port(), from, bytes);
+            return Ok(bytes.len());
+        }
+        if machine as usize >= self.hosts.len() {
             self.trace_message(MessageKind::Datagram, None, from, machine, bytes);
             self.trace_loss(DeliveryProblem::NoReceiver, false);
             return Ok(bytes.len()); // lost without an error
         }
-        let source = match address::canonical(local).ip().is_unspecified() || address::is_of_many(local.ip())
-        {
-            true => {
-                let own = if target.ip().is_multicast() && target.is_ipv4() { own_source } else { None };
-                let ip =
-                    own.map_or_else(|| self.net.addresses.source(target.ip(), from), std::net::IpAddr::V4);
-                SocketAddr::new(ip, local.port())
-            }
+        let source = match address::canonical(local).ip().is_unspecified() {
+            true => SocketAddr::new(self.net.addresses.source(target.ip(), from), local.port()),
             false => address::canonical(local),
         };
-        match is_to_many {
-            true => self.udp_send_to_many(id, (source, target), from, bytes),
-            false => self.udp_route(&Route { sender: id, source, target, from, to: machine }, bytes),
-        }
+        self.udp_route(&Route { sender: id, source, target, from, to: machine, interface: 0 }, bytes);
         Ok(bytes.len())
     }
 
@@ -486,12 +523,12 @@ impl Cluster {
 
     #[inline]
     fn udp_store(&mut self, route: &Route, bytes: &[u8], state: DatagramState) -> u32 {
-        let &Route { sender, source, target, to, .. } = route;
+        let &Route { sender, source, target, to, interface, .. } = route;
         let sockets = &mut self.net.udp;
         let mut payload = sockets.spare_buffers.pop().unwrap_or_default();
         payload.clear();
         payload.extend_from_slice(bytes);
-        let datagram = Datagram { from: sender, source, target, machine: to, payload, state };
+        let datagram = Datagram { from: sender, source, target, machine: to, interface, payload, state };
         match sockets.free_datagrams.pop() {
             Some(index) => {
                 sockets.in_flight[index as usize] = datagram;
@@ -532,7 +569,7 @@ impl Cluster {
 
     pub(crate) fn datagram_arrives(&mut self, index: u32) {
         let datagram = &mut self.net.udp.in_flight[index as usize];
-        let Datagram { from, source, target, machine, .. } = *datagram;
+        let Datagram { from, source, target, machine, interface, .. } = *datagram;
         let payload = std::mem::take(&mut datagram.payload);
         let state = std::mem::replace(&mut datagram.state, DatagramState::Arrived);
         self.net.udp.free_datagrams.push(index);
@@ -547,7 +584,7 @@ impl Cluster {
             return self.net.udp.spare_buffers.push(payload);
         }
         if address::is_of_many(target.ip()) {
-            self.udp_deliver_to_many(machine, (source, target), &payload);
+            self.udp_deliver_to_many(machine, (source, target), interface, &payload);
             return self.net.udp.spare_buffers.push(payload);
         }
         if !self.net.addresses.is_local(target.ip(), machine) {
@@ -557,6 +594,7 @@ impl Cluster {
         }
         let all = &self.net.udp.all;
         let accepts = |index: u32| match all[index as usize].peer {
+            _ if !all[index as usize].takes_at(target.ip()) => None,
             Some(peer) => is_peer(peer, source).then_some(if peer.port() == 0 { 1 } else { 2 }),
             None => Some(0),
         };
@@ -587,7 +625,9 @@ impl Cluster {
             return;
         };
         let from = socket.machine;
-        if !socket.peer.is_some_and(|peer| is_peer(peer, target)) || !socket.takes_from(target) {
+        // What comes back is for a socket that is bound where the datagram came from.
+        let is_peer = socket.peer.is_some_and(|peer| is_peer(peer, target));
+        if !is_peer || socket.is_at_many() || !socket.takes_from(target) {
             return;
         }
         self.trace_message(MessageKind::Unreachable, None, machine, from, &[]);

@@ -667,7 +667,7 @@ impl Cluster {
         };
         let reader = connection.other(side);
         let is_orphaned = connection.end(reader).state == State::Orphaned;
-        let is_sent = self.send_reset(id, reader);
+        let is_sent = !connection.is_answered_by_nobody(reader) && self.send_reset(id, reader);
         if is_orphaned {
             self.close_end(id, reader, State::Closed);
         }

@@ -14,7 +14,7 @@ use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::Cluster;
 use crate::machine::net::link::{Delivery, next_syn_ack_retransmission, next_syn_retransmission};
 use crate::machine::net::ports::Sharing;
-use crate::machine::net::{Event, address};
+use crate::machine::net::{Event, address, scope};
 use crate::machine::world::Process;
 use crate::schema::event::{DeliveryProblem, EventKind, MessageKind};
 use crate::schema::segment::Segment;
@@ -49,8 +49,8 @@ impl Cluster {
         let connections = &mut self.net.tcp;
         let index = connections.free_listeners.last().copied().unwrap_or(connections.listeners.len() as u32);
         let is_ipv6 = local.is_ipv6();
-        let bound_to = self.net.addresses.check_bind(process.machine, local, true, &options);
-        options.interface = bound_to.map_err(address::os_error)?;
+        let checked = self.net.addresses.check_bind(process.machine, local, true, &mut options);
+        checked.map_err(address::os_error)?;
         let bound = self.net.tcp_ports.bind(place, address::canonical(local), index, sharing)?;
         let local = if is_ipv6 { address::ipv6_mapped(bound) } else { bound };
         let mut listener = Listener {
@@ -168,7 +168,7 @@ impl Cluster {
         is_ipv6: bool,
         from: Option<SocketAddr>,
         target: SocketAddr,
-        options: Options,
+        mut options: Options,
     ) -> io::Result<ConnectionId> {
         if !self.is_alive(process.machine, process.incarnation) {
             return Err(address::os_error(libc::ENETDOWN));
@@ -180,13 +180,19 @@ impl Cluster {
             }
             from => from,
         });
-        let named = target;
-        let target = address::connect_target(from, target, options.only_v6)?;
-        if address::is_of_many(target.ip()) {
+        if target.is_ipv6() && target.ip().is_multicast() {
             return Err(address::os_error(libc::ENETUNREACH));
         }
-        options.interface_to_connect(named).map_err(address::os_error)?;
+        options.connect_to_interface(target).map_err(address::os_error)?;
+        options.check_way(target).map_err(address::os_error)?;
+        let target = address::connect_target(from, target, options.only_v6)?;
         if let Some(code) = from.and_then(|from| address::no_source(from.ip())) {
+            return Err(address::os_error(code));
+        }
+        if address::is_of_many(target.ip()) {
+            let is_elsewhere = target.ip() == address::NET_BROADCAST;
+            let is_loopback = from.is_some_and(|from| from.ip().is_loopback());
+            let code = if is_elsewhere && is_loopback { libc::EINVAL } else { libc::ENETUNREACH };
             return Err(address::os_error(code));
         }
         let Some(machine) = self.net.addresses.machine_of(target.ip(), process.machine) else {
@@ -351,7 +357,11 @@ impl Cluster {
             if local == peer {
                 return self.connect_to_itself(id);
             }
+            let is_answered_by_nobody = connection.is_answered_by_nobody(ACCEPTOR);
             let Some(listener) = self.find_listener(to, target) else {
+                if is_answered_by_nobody {
+                    return self.schedule_syn_retransmission(id);
+                }
                 self.trace_message(MessageKind::Refused, Some(id.number()), to, from, &[]);
                 self.send_handshake_segment(id, to, from, Event::ConnectFails(id, libc::ECONNREFUSED));
                 return;
@@ -410,7 +420,12 @@ impl Cluster {
     }
 
     fn find_listener(&self, machine: u32, target: SocketAddr) -> Option<ListenerId> {
-        let is_listening = |index: u32| self.net.tcp.listeners[index as usize].is_listening.then_some(0);
+        let is_listening = |index: u32| {
+            let listener = &self.net.tcp.listeners[index as usize];
+            let bound = listener.options.interface;
+            let is_there = bound.is_none_or(|bound| bound == scope::interface_of(target.ip()));
+            (listener.is_listening && is_there).then_some(0)
+        };
         let index = self.net.tcp_ports.find(machine, target.ip(), target.port(), is_listening)?;
         Some(ListenerId { index, generation: self.net.tcp.listeners[index as usize].generation })
     }
