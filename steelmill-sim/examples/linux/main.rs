@@ -22,6 +22,7 @@
 mod calls; // system calls as safe functions
 mod carry_out; // a program in the middle of its steps
 mod draw; // the program of a seed
+pub(crate) mod epolls; // programs of epolls and what they watch
 pub(crate) mod files; // programs of calls on files
 pub(crate) mod linux; // answers of Linux
 pub(crate) mod routed; // programs on several hosts
@@ -82,6 +83,8 @@ enum Kind {
     Trips,
     /// System calls on files.
     Files,
+    /// epoll(7) on pipes, sockets, eventfds, timerfds and epolls.
+    Epolls,
 }
 
 /// A kind of programs, with what both worlds answer to them.
@@ -164,6 +167,18 @@ const FILES: Surface<files::Call> = Surface {
     at_once: 1,
 };
 
+const EPOLLS: Surface<epolls::Turn> = Surface {
+    kind: Kind::Epolls,
+    check: "epolls_answer",
+    draw: epolls::draw,
+    enter: || Ok(()),
+    linux: epolls::worlds::real,
+    simulated: epolls::worlds::simulated,
+    agree: str::eq,
+    is_steady: |_, _, _| true,
+    at_once: 2,
+};
+
 #[cfg_attr(test, allow(dead_code, reason = "the tests carry out programs of their own"))]
 fn main() -> ExitCode {
     let arguments = CommandLine::parse();
@@ -179,6 +194,7 @@ fn main() -> ExitCode {
             Kind::Typed => TYPED.run(&arguments, limit),
             Kind::Routed => ROUTED.run(&arguments, limit),
             Kind::Trips => TRIPS.run(&arguments, limit),
+            Kind::Epolls => EPOLLS.run(&arguments, limit),
             Kind::Files => match files::real::enter(&arguments.directory) {
                 Ok(true) => FILES.run(&arguments, limit),
                 Ok(false) => {

@@ -90,6 +90,11 @@ impl Watches {
         ready
     }
 
+    /// The same, which stay there.
+    pub(crate) fn ready(&self, group: GroupId) -> SmallVec<[WatchId; 8]> {
+        self.groups[group.0 as usize].ready.iter().copied().collect()
+    }
+
     pub(crate) fn has_ready(&self, group: GroupId) -> bool {
         !self.groups[group.0 as usize].ready.is_empty()
     }

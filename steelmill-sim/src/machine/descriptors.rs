@@ -1,4 +1,4 @@
-//! What the processes of machines have open, by number: sockets, socket pairs and pipes, eventfds, timerfds, epolls.
+//! What the processes of machines have open, by number: sockets, pipes, eventfds, timerfds, epolls.
 //!
 //! A *descriptor* is a number of a process and names a *file*; several may name one, by dup(2). A file's readiness is
 //! computed when somebody asks, from the state of what it is (poll(2)); whoever waits for it to change registers a waiter.
@@ -9,7 +9,7 @@ mod event; // a counter
 mod inotify; // watches on files
 mod netlink; // questions to the kernel
 mod numbers; // which file a number names
-mod pair; // bytes between threads of a process
+mod pipe; // bytes between threads of a process
 mod timer; // a timer that is read
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,8 +32,8 @@ pub(crate) use event::EventCounter;
 pub(crate) use inotify::Inotify;
 pub(crate) use netlink::Netlink;
 use numbers::Numbers;
-use pair::Pair;
-pub(crate) use pair::PairEnd;
+use pipe::Pipe;
+pub(crate) use pipe::PipeEnd;
 pub(crate) use timer::Setting as TimerSetting;
 use timer::Timer;
 
@@ -64,7 +64,7 @@ pub(crate) struct File {
 
 pub(crate) enum Object {
     Socket(Socket),
-    Pair(PairEnd),
+    Pipe(PipeEnd),
     Event(EventCounter),
     Timer(Timer),
     Netlink(Netlink),
@@ -86,7 +86,7 @@ pub(crate) struct Descriptors {
     numbers: Numbers,
     files: Vec<Option<File>>,
     free: Vec<FileId>,
-    pairs: Vec<Option<Pair>>,
+    pipes: Vec<Option<Pipe>>,
     /// C's streams, by where the C library has them.
     pub(crate) streams: BTreeMap<usize, Stream>,
     /// How many of them there have been.
@@ -228,7 +228,7 @@ impl Cluster {
         self.descriptors.free.push(id);
         match file.object {
             Object::Socket(socket) => self.close_socket(socket),
-            Object::Pair(end) => self.close_pair(end),
+            Object::Pipe(end) => self.close_pipe(end),
             Object::Event(event) => self.kernel.discard_all(event.waiters),
             Object::Timer(timer) => self.kernel.discard_all(timer.waiters),
             Object::Netlink(netlink) => self.kernel.discard_all(netlink.waiters),
@@ -291,19 +291,16 @@ impl Cluster {
                 let socket = *socket;
                 self.socket_readiness(socket)
             }
-            Object::Pair(end) => {
+            Object::Pipe(end) => {
                 let end = *end;
-                self.pair_readiness(end)
+                self.pipe_readiness(end)
             }
             Object::Event(event) => event.readiness(),
             Object::Timer(_) => self.timer_readiness(id),
             Object::Netlink(netlink) => netlink.readiness(),
             Object::Inotify(inotify) => inotify.readiness(),
             Object::Content(_) | Object::File(_) => (libc::EPOLLIN | libc::EPOLLOUT) as u32,
-            Object::Epoll(epoll) => {
-                let group = epoll.group;
-                self.epoll_readiness(group)
-            }
+            Object::Epoll(_) => self.epoll_readiness(id),
         }
     }
 
@@ -314,9 +311,9 @@ impl Cluster {
                 let socket = *socket;
                 self.socket_available(socket)
             }
-            Object::Pair(end) => {
+            Object::Pipe(end) => {
                 let end = *end;
-                Ok(self.pair_available(end))
+                Ok(self.pipe_available(end))
             }
             Object::Netlink(netlink) => Ok(netlink.available()),
             Object::Inotify(inotify) => Ok(inotify.available()),
@@ -335,9 +332,9 @@ impl Cluster {
                 self.await_socket(socket, &waiter);
                 None
             }
-            Object::Pair(end) => {
+            Object::Pipe(end) => {
                 let end = *end;
-                self.await_pair(end, waiter())
+                self.await_pipe(end, waiter())
             }
             Object::Event(event) => event.waiters.add(waiter()),
             Object::Netlink(netlink) => netlink.waiters.add(waiter()),
@@ -363,7 +360,7 @@ impl Cluster {
                 let socket = *socket;
                 self.note_socket_wait(socket, direction);
             }
-            Object::Pair(_)
+            Object::Pipe(_)
             | Object::Event(_)
             | Object::Netlink(_)
             | Object::Inotify(_)
@@ -394,9 +391,9 @@ impl Cluster {
                 let socket = *socket;
                 self.read_socket(socket, buffers, peek)
             }
-            Object::Pair(end) => {
+            Object::Pipe(end) => {
                 let end = *end;
-                self.read_pair(end, buffers, peek)
+                self.read_pipe(end, buffers)
             }
             Object::Event(event) => {
                 let read = event.read(buffers)?;
@@ -432,9 +429,9 @@ impl Cluster {
                 let socket = *socket;
                 self.write_socket(socket, parts, None)
             }
-            Object::Pair(end) => {
+            Object::Pipe(end) => {
                 let end = *end;
-                self.write_pair(end, parts)
+                self.write_pipe(end, parts)
             }
             Object::Event(event) => {
                 let written = event.write(parts)?;

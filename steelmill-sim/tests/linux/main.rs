@@ -14,6 +14,7 @@
 mod linux;
 
 mod datagrams;
+mod epolls;
 mod files;
 mod groups;
 mod hosts;
@@ -97,6 +98,12 @@ fn a_listener_and_a_socket_answer(transcript: &[(Move, &str)]) {
 /// Methods of typed sockets.
 fn typed_sockets_answer(transcript: &[(Act, &str)]) {
     answers_are(transcript, linux::simulated::typed_answers, linux::linux::typed_answers, has_namespace);
+}
+
+/// Epolls and what they watch.
+fn epolls_answer(transcript: &[(linux::epolls::Turn, &str)]) {
+    use linux::epolls::worlds;
+    answers_are(transcript, worlds::simulated, worlds::real, || true);
 }
 
 /// System calls on files.

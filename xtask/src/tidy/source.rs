@@ -69,6 +69,7 @@ const UNSAFE: &[&str] = &[
     "steelmill-sim/src/host/libc/variadic.rs",
     "steelmill-core/meter/src/lib.rs",
     "steelmill-sim/examples/linux/calls.rs",
+    "steelmill-sim/examples/linux/epolls/course.rs",
     "steelmill-sim/examples/linux/files/calls.rs",
     "steelmill-sim/ecosystem/tests/allocators/jemalloc.rs",
     "steelmill-sim/ecosystem/tests/databases/lmdb.rs",

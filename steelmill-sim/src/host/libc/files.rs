@@ -102,7 +102,7 @@ pub(super) fn receive(
     Ok(read)
 }
 
-/// Whether a file is a stream of bytes, of which any part may be transferred; ENOTSOCK where it has to be a socket.
+/// Whether a file is a socket of a stream, of which any part may be transferred; ENOTSOCK where it has to be a socket.
 #[inline]
 fn is_stream(run: &mut Cluster, id: FileId, of_socket: bool) -> Result<bool, Errno> {
     match &run.descriptors.get(id).object {
@@ -113,7 +113,8 @@ fn is_stream(run: &mut Cluster, id: FileId, of_socket: bool) -> Result<bool, Err
         }
         Object::Netlink(_) => Ok(false),
         _ if of_socket => Err(libc::ENOTSOCK),
-        object => Ok(matches!(object, Object::Pair(_))),
+        // Of a pipe a read gives all that there is, and a write of PIPE_BUF or less is whole (pipe(7)).
+        _ => Ok(false),
     }
 }
 
@@ -353,9 +354,9 @@ fn control(process: Process, fd: c_int, command: c_int, argument: usize) -> Resu
 fn duplicate(process: Process, fd: c_int, least: c_int) -> Result<c_int, Errno> {
     cluster::with(process.run, |run| match run.duplicate(process, fd, least) {
         Err(libc::EBADF) => {
-            let [silent, kept] = run.open_pair(false);
-            run.open_file(process, Object::Pair(kept), true)?;
-            run.open_file(process, Object::Pair(silent), true)
+            let [silent, kept] = run.unix_sockets(process, true).map(Object::Socket);
+            run.open_file(process, kept, true)?;
+            run.open_file(process, silent, true)
         }
         duplicated => duplicated,
     })
@@ -473,7 +474,7 @@ unsafe extern "C" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
 unsafe extern "C" fn pipe2(ends: *mut c_int, flags: c_int) -> c_int {
     match caller() {
         Some(process) => {
-            let open = |run: &mut Cluster| run.open_pair(true).map(Object::Pair);
+            let open = |run: &mut Cluster| run.open_pipe().map(Object::Pipe);
             // SAFETY: as ours.
             answer(unsafe { open_both(process, ends, flags & libc::O_NONBLOCK != 0, open) })
         }

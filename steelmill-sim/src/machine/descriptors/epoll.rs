@@ -40,8 +40,14 @@ impl Interest {
 /// A file is watched by an epoll: that epoll's file, and the key there.
 pub(super) type Watching = (FileId, i32);
 
-/// Reported whether they are asked for or not.
+/// Reported whether they are asked for or not, until `EPOLLONESHOT` disarms.
 const ALWAYS: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+
+/// What is left of an interest that is disarmed.
+const PRIVATE: u32 = (libc::EPOLLET | libc::EPOLLONESHOT | libc::EPOLLWAKEUP | libc::EPOLLEXCLUSIVE) as u32;
+
+/// How deep epolls may watch each other: `EP_MAX_NESTS` of Linux.
+const NESTS_MAX: usize = 4;
 
 /// What may be asked for together with `EPOLLEXCLUSIVE` (epoll_ctl(2)).
 const WITH_EXCLUSIVE: u32 = (libc::EPOLLIN
@@ -87,12 +93,13 @@ impl Cluster {
                 return Err(libc::EINVAL);
             }
         }
-        let interest = Interest { file, ..interest };
+        let interest = Interest { file, events: interest.events | ALWAYS, ..interest };
         let key = (interest.fd, file);
         let known = self.epoll(epoll)?.interests.get(&key).copied();
         match (operation, known) {
             (libc::EPOLL_CTL_ADD, Some(_)) => Err(libc::EEXIST),
             (libc::EPOLL_CTL_ADD, None) => {
+                self.check_nesting(epoll, file)?;
                 let group = self.epoll(epoll)?.group;
                 let watch = self.kernel.watches.add(group);
                 let kept = self.epoll(epoll)?;
@@ -137,7 +144,7 @@ impl Cluster {
     /// Has a watch fire as soon as its file may be ready: now, if it is.
     fn watch_file(&mut self, file: FileId, watch: WatchId, interest: Interest) {
         self.await_file(file, || Waiter::Watch(watch));
-        if self.readiness(file) & (interest.events | ALWAYS) != 0 {
+        if self.readiness(file) & interest.events != 0 {
             self.kernel.watch_fires(watch);
         }
     }
@@ -171,8 +178,8 @@ impl Cluster {
                 self.kernel.watch_fires(watch); // it stays ready
                 continue;
             }
-            let hit = self.readiness(interest.file) & (interest.events | ALWAYS);
-            if interest.events & !(libc::EPOLLET as u32 | libc::EPOLLONESHOT as u32) == 0 {
+            let hit = self.readiness(interest.file) & interest.events;
+            if interest.events & !PRIVATE == 0 {
                 continue; // disarmed by EPOLLONESHOT
             }
             self.await_file(interest.file, || Waiter::Watch(watch));
@@ -186,9 +193,8 @@ impl Cluster {
                 self.kernel.watch_fires(watch); // it is looked at again by the next wait
             }
             if interest.events & libc::EPOLLONESHOT as u32 != 0 {
-                self.epoll(id)?
-                    .by_watch
-                    .insert(watch, Interest { events: libc::EPOLLONESHOT as u32, ..interest });
+                let disarmed = Interest { events: interest.events & PRIVATE, ..interest };
+                self.epoll(id)?.by_watch.insert(watch, disarmed);
             }
         }
         Ok(told)
@@ -216,8 +222,47 @@ impl Cluster {
         Ok(())
     }
 
-    pub(super) fn epoll_readiness(&mut self, group: GroupId) -> u32 {
-        if self.kernel.watches.has_ready(group) { libc::EPOLLIN as u32 } else { 0 }
+    /// Whether it would tell something: what has happened to a file may be over.
+    pub(super) fn epoll_readiness(&mut self, id: FileId) -> u32 {
+        let Ok(epoll) = self.epoll(id) else { return 0 };
+        let group = epoll.group;
+        if !self.kernel.watches.has_ready(group) {
+            return 0;
+        }
+        let ready = self.kernel.watches.ready(group);
+        let is_ready = ready.into_iter().any(|watch| {
+            let interest = self.epoll(id).ok().and_then(|epoll| epoll.by_watch.get(&watch).copied());
+            interest.is_some_and(|interest| self.readiness(interest.file) & interest.events != 0)
+        });
+        if is_ready { libc::EPOLLIN as u32 } else { 0 }
+    }
+
+    /// Whether an epoll may watch a file: not itself, by way of others, nor a chain of too many.
+    ///
+    /// # Errors
+    /// `ELOOP` as `ep_loop_check()` of Linux.
+    fn check_nesting(&mut self, epoll: FileId, file: FileId) -> Result<(), Errno> {
+        let (Some(below), above) = (self.depth_below(file, epoll), self.depth_above(epoll)) else {
+            return Err(libc::ELOOP);
+        };
+        if below + above > NESTS_MAX { Err(libc::ELOOP) } else { Ok(()) }
+    }
+
+    /// How many epolls are one below the other from a file on; `None` if `other` is one of them.
+    fn depth_below(&mut self, file: FileId, other: FileId) -> Option<usize> {
+        if file == other {
+            return None;
+        }
+        let Ok(epoll) = self.epoll(file) else { return Some(0) };
+        let files: BTreeSet<FileId> = epoll.interests.keys().map(|(_, file)| *file).collect();
+        files.into_iter().try_fold(1, |deepest, file| Some(deepest.max(1 + self.depth_below(file, other)?)))
+    }
+
+    /// How many epolls are one above the other, from those that watch one on.
+    fn depth_above(&mut self, epoll: FileId) -> usize {
+        let above: BTreeSet<FileId> =
+            self.descriptors.get(epoll).watches.iter().map(|(above, _)| *above).collect();
+        above.into_iter().map(|above| 1 + self.depth_above(above)).max().unwrap_or(0)
     }
 
     pub(super) fn close_epoll(&mut self, id: FileId, epoll: Epoll) {

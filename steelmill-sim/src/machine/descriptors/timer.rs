@@ -97,8 +97,11 @@ impl Cluster {
         if has_expired { libc::EPOLLIN as u32 } else { 0 }
     }
 
-    /// Schedules the expiry that somebody waits for.
+    /// Schedules the expiry that somebody waits for. One that has come is told once, until the timer is read.
     pub(super) fn schedule_timer(&mut self, id: FileId) {
+        if self.timer_readiness(id) != 0 {
+            return;
+        }
         let Object::Timer(timer) = &mut self.descriptors.get(id).object else { return };
         if let (Some(next), false) = (timer.next, timer.is_scheduled) {
             timer.is_scheduled = true;
