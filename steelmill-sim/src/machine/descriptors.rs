@@ -40,6 +40,10 @@ use timer::Timer;
 /// The error number of a call that failed, as errno(3) has it.
 pub(crate) type Errno = i32;
 
+/// What poll(2) says of a file that can be read, and of one that can be written: eventfds and timerfds alone have no normal data.
+pub(crate) const READABLE: i32 = libc::EPOLLIN | libc::EPOLLRDNORM;
+pub(crate) const WRITABLE: i32 = libc::EPOLLOUT | libc::EPOLLWRNORM;
+
 /// The least descriptor. Below are those of the real process, such as standard output; most programs have few. It is below
 /// FD_SETSIZE (1024), so that select(2) may be given ours.
 pub(crate) const FIRST: i32 = 600;
@@ -299,7 +303,7 @@ impl Cluster {
             Object::Timer(_) => self.timer_readiness(id),
             Object::Netlink(netlink) => netlink.readiness(),
             Object::Inotify(inotify) => inotify.readiness(),
-            Object::Content(_) | Object::File(_) => (libc::EPOLLIN | libc::EPOLLOUT) as u32,
+            Object::Content(_) | Object::File(_) => (READABLE | WRITABLE) as u32,
             Object::Epoll(_) => self.epoll_readiness(id),
         }
     }

@@ -6,6 +6,7 @@ use super::linux::epolls::{Action::*, Turn::*};
 const IN: u32 = libc::EPOLLIN as u32;
 const OUT: u32 = libc::EPOLLOUT as u32;
 const EDGE: u32 = libc::EPOLLET as u32;
+const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
 const ONCE: u32 = libc::EPOLLONESHOT as u32;
 const HANG_UP: u32 = libc::EPOLLRDHUP as u32;
 
@@ -24,15 +25,15 @@ fn a_pipe_hangs_up_for_its_reader_and_fails_for_its_writer() {
     epolls_answer(&[
         (Pipe { ids: [0, 1] }, "ok"),
         (Poll { id: 0 }, "0 0x0"),
-        (Poll { id: 1 }, "1 0x4"),
+        (Poll { id: 1 }, "1 0x104"),
         (Write { id: 1, value: 1 }, "8"),
         (Close { id: 1 }, "ok"),
-        (Poll { id: 0 }, "1 0x11"),
+        (Poll { id: 0 }, "1 0x51"),
         (Drain { id: 0 }, "some 0"),
         (Poll { id: 0 }, "1 0x10"),
         (Pipe { ids: [2, 3] }, "ok"),
         (Close { id: 2 }, "ok"),
-        (Poll { id: 3 }, "1 0xc"),
+        (Poll { id: 3 }, "1 0x10c"),
         (Write { id: 3, value: 1 }, "EPIPE"),
     ]);
 }
@@ -96,7 +97,7 @@ fn an_epoll_is_readable_while_it_has_something_to_tell() {
         (Write { id: 0, value: 2 }, "8"),
         (Wait { epoll: 101 }, "100:0x1"),
         (Wait { epoll: 100 }, "0:0x1"),
-        (Poll { id: 100 }, "1 0x1"),
+        (Poll { id: 100 }, "1 0x41"),
         (Read { id: 0 }, "8 2"),
         (Poll { id: 100 }, "0 0x0"),
         (Wait { epoll: 101 }, ""),
@@ -119,5 +120,25 @@ fn epolls_watch_each_other_in_no_loop_and_not_too_deep() {
         (Control { epoll: 102, action: Add, id: 103, events: IN }, "ok"),
         (Control { epoll: 103, action: Add, id: 104, events: IN }, "ok"),
         (Control { epoll: 104, action: Add, id: 105, events: IN }, "ELOOP"),
+    ]);
+}
+
+#[test]
+fn normal_data_is_of_all_but_counters() {
+    epolls_answer(&[
+        (Pair { ids: [0, 1] }, "ok"),
+        (Poll { id: 0 }, "1 0x304"),
+        (Connection { ids: [2, 3] }, "ok"),
+        (Write { id: 2, value: 1 }, "1"),
+        (Poll { id: 3 }, "1 0x145"),
+        (Event { id: 4, value: 2, is_semaphore: false }, "ok"),
+        (Poll { id: 4 }, "1 0x5"),
+        (Epoll { id: 100 }, "ok"),
+        (Control { epoll: 100, action: Add, id: 3, events: libc::EPOLLRDNORM as u32 }, "ok"),
+        (Wait { epoll: 100 }, "3:0x40"),
+        (
+            Control { epoll: 100, action: Add, id: 2, events: IN | EXCLUSIVE | libc::EPOLLRDNORM as u32 },
+            "EINVAL",
+        ),
     ]);
 }

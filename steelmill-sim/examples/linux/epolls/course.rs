@@ -84,7 +84,9 @@ impl Course {
             }
             Turn::Wait { epoll } => wait(self.fd(epoll)?),
             Turn::Poll { id } => {
-                let events = libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP;
+                let events = libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP | libc::POLLPRI;
+                let normal = libc::POLLRDNORM | libc::POLLRDBAND | libc::POLLWRNORM | libc::POLLWRBAND;
+                let events = events | normal;
                 let mut one = libc::pollfd { fd: self.fd(id)?, events, revents: 0 };
                 // SAFETY: there is one.
                 result(unsafe { libc::poll(&raw mut one, 1, 0) }).map(|n| format!("{n} {:#x}", one.revents))
@@ -170,6 +172,7 @@ fn connection() -> Result<[OwnedFd; 2], Errno> {
         let near = TcpStream::connect(listener.local_addr()?)?;
         let far = listener.accept()?.0;
         for end in [&near, &far] {
+            end.set_nodelay(true)?; // Nagle's algorithm is left out on purpose
             end.set_nonblocking(true)?;
         }
         Ok([near.into(), far.into()])

@@ -8,6 +8,7 @@ use super::{Action, Turn};
 const IN: u32 = libc::EPOLLIN as u32;
 const OUT: u32 = libc::EPOLLOUT as u32;
 const HANG_UP: u32 = libc::EPOLLRDHUP as u32;
+const NORMAL: u32 = (libc::EPOLLRDNORM | libc::EPOLLWRNORM) as u32;
 const EDGE: u32 = libc::EPOLLET as u32;
 const ONCE: u32 = libc::EPOLLONESHOT as u32;
 const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
@@ -88,7 +89,7 @@ impl Drawing {
         let how = self.of(&[0, 0, EDGE, EDGE, EDGE, ONCE, EDGE | ONCE, EXCLUSIVE, EXCLUSIVE | EDGE]);
         // At an edge one direction is not asked for alone: what happens in the other one is told as well.
         let what = match how & EDGE {
-            0 => self.of(&[IN, IN, IN | OUT, OUT, IN | HANG_UP, IN | OUT | HANG_UP, 0]),
+            0 => self.of(&[IN, IN, IN | OUT, OUT, IN | HANG_UP, IN | OUT | HANG_UP, IN | NORMAL, 0]),
             _ => self.of(&[IN | OUT, IN | OUT | HANG_UP]),
         };
         let epoll = self.any_epoll();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Errno, FileId};
+use super::{Errno, FileId, READABLE};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
 use crate::kernel::watch::{GroupId, WatchId};
@@ -52,8 +52,6 @@ const NESTS_MAX: usize = 4;
 /// What may be asked for together with `EPOLLEXCLUSIVE` (epoll_ctl(2)).
 const WITH_EXCLUSIVE: u32 = (libc::EPOLLIN
     | libc::EPOLLOUT
-    | libc::EPOLLRDNORM
-    | libc::EPOLLWRNORM
     | libc::EPOLLERR
     | libc::EPOLLHUP
     | libc::EPOLLWAKEUP
@@ -234,7 +232,7 @@ impl Cluster {
             let interest = self.epoll(id).ok().and_then(|epoll| epoll.by_watch.get(&watch).copied());
             interest.is_some_and(|interest| self.readiness(interest.file) & interest.events != 0)
         });
-        if is_ready { libc::EPOLLIN as u32 } else { 0 }
+        if is_ready { READABLE as u32 } else { 0 }
     }
 
     /// Whether an epoll may watch a file: not itself, by way of others, nor a chain of too many.

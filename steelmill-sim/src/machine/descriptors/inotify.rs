@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Buffers, Errno, Object};
+use super::{Buffers, Errno, Object, READABLE};
 use crate::kernel::waiter::Waiters;
 use crate::machine::cluster::Cluster;
 use crate::machine::disk::{Ino, Notice, Volume};
@@ -170,7 +170,7 @@ impl Inotify {
     }
 
     pub(super) fn readiness(&self) -> u32 {
-        if self.has_any() { libc::EPOLLIN as u32 } else { 0 }
+        if self.has_any() { READABLE as u32 } else { 0 }
     }
 
     /// How many bytes could be read.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::IpAddr;
 
-use super::{Buffers, Errno, FileId, Object, Read, Sender};
+use super::{Buffers, Errno, FileId, Object, READABLE, Read, Sender, WRITABLE};
 use crate::kernel::waiter::Waiters;
 use crate::machine::cluster::Cluster;
 use crate::machine::net::interfaces::Interface;
@@ -66,8 +66,8 @@ impl Netlink {
     }
 
     pub(super) fn readiness(&self) -> u32 {
-        let readable = if self.received.is_empty() { 0 } else { libc::EPOLLIN };
-        (readable | libc::EPOLLOUT) as u32
+        let readable = if self.received.is_empty() { 0 } else { READABLE };
+        (readable | WRITABLE | libc::EPOLLWRBAND) as u32
     }
 
     pub(super) fn available(&self) -> usize {

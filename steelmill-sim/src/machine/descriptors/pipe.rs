@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use super::{Buffers, Errno, Read};
+use super::{Buffers, Errno, READABLE, Read, WRITABLE};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::Cluster;
@@ -116,10 +116,8 @@ impl Cluster {
         let pipe = self.pipe(end);
         let when = |holds: bool, event: i32| if holds { event } else { 0 };
         let ready = match end.own {
-            READER => {
-                when(!pipe.bytes.is_empty(), libc::EPOLLIN) | when(!pipe.is_open[WRITER], libc::EPOLLHUP)
-            }
-            _ => when(!pipe.is_full(), libc::EPOLLOUT) | when(!pipe.is_open[READER], libc::EPOLLERR),
+            READER => when(!pipe.bytes.is_empty(), READABLE) | when(!pipe.is_open[WRITER], libc::EPOLLHUP),
+            _ => when(!pipe.is_full(), WRITABLE) | when(!pipe.is_open[READER], libc::EPOLLERR),
         };
         ready as u32
     }

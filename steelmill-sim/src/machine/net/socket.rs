@@ -639,6 +639,7 @@ impl Cluster {
                     self.tcp_wake(id, side);
                 }
                 if is_over {
+                    self.tcp_wake(id, side); // whoever watches an edge is told of it again (`inet_shutdown()`)
                     return Err(libc::ENOTCONN);
                 }
                 if writes {

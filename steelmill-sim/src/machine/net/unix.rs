@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::udp::truesize;
 use crate::kernel::waiter::{Waiter, Waiters};
 use crate::machine::cluster::Cluster;
-use crate::machine::descriptors::{Buffers, Credentials, Errno, Read, Sender};
+use crate::machine::descriptors::{Buffers, Credentials, Errno, READABLE, Read, Sender, WRITABLE};
 use crate::machine::disk::Ino;
 
 /// A path, or an abstract name behind a zero byte. The empty one is that of a socket without a name.
@@ -621,7 +621,7 @@ impl Cluster {
             (socket.error.is_some(), libc::EPOLLERR),
             (socket.is_read_shut && socket.is_write_shut || is_unconnected, libc::EPOLLHUP),
             (socket.is_read_shut, libc::EPOLLRDHUP),
-            (socket.is_read_shut || has_input, libc::EPOLLIN),
+            (socket.is_read_shut || has_input, READABLE),
         ] {
             if holds {
                 ready |= event;
@@ -635,7 +635,7 @@ impl Cluster {
             other.blocked.push(id);
             is_writable = false;
         }
-        ready | if is_writable { libc::EPOLLOUT } else { 0 }
+        ready | if is_writable { WRITABLE | libc::EPOLLWRBAND } else { 0 }
     }
 
     pub(crate) fn unix_await(&mut self, id: UnixId, waiter: Waiter) -> Option<Waiter> {

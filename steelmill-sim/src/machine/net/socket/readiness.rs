@@ -4,15 +4,15 @@ use super::{Kind, Socket};
 use crate::kernel::tasks::WaitsFor;
 use crate::kernel::waiter::Waiter;
 use crate::machine::cluster::Cluster;
-use crate::machine::descriptors::Direction;
+use crate::machine::descriptors::{Direction, READABLE, WRITABLE};
 use crate::machine::net::connection::{ConnectionId, End, Side, State};
 
 impl Cluster {
     /// Readiness of a TCP socket without a connection: Linux's `tcp_poll()` in `TCP_CLOSE`.
     fn idle_readiness(socket: &Socket) -> i32 {
-        let mut ready = libc::EPOLLOUT | libc::EPOLLHUP;
+        let mut ready = WRITABLE | libc::EPOLLHUP;
         if socket.is_read_shut {
-            ready |= libc::EPOLLIN | libc::EPOLLRDHUP;
+            ready |= READABLE | libc::EPOLLRDHUP;
         }
         if socket.error.is_some() {
             ready |= libc::EPOLLERR;
@@ -23,19 +23,19 @@ impl Cluster {
     /// As poll(2) and Linux's tcp_poll() say it.
     pub(crate) fn socket_readiness(&mut self, socket: Socket) -> u32 {
         let ready = match socket.kind {
-            Kind::Fresh if socket.is_udp() => Self::datagram_readiness(&socket) | libc::EPOLLOUT,
+            Kind::Fresh if socket.is_udp() => Self::datagram_readiness(&socket),
             Kind::Fresh => Self::idle_readiness(&socket),
             Kind::Listener(id) => match self.net.tcp.listener(id) {
-                Some(listener) if !listener.backlog.is_empty() => libc::EPOLLIN,
+                Some(listener) if !listener.backlog.is_empty() => READABLE,
                 Some(listener) if !listener.is_listening => Self::idle_readiness(&socket),
                 Some(_) => 0,
                 None => libc::EPOLLHUP,
             },
             Kind::Udp(id) => match self.net.udp.get(id) {
                 Ok(udp) => {
-                    let readable = if udp.queue.is_empty() { 0 } else { libc::EPOLLIN };
+                    let readable = if udp.queue.is_empty() { 0 } else { READABLE };
                     let failed = if udp.error.is_some() { libc::EPOLLERR } else { 0 };
-                    readable | failed | Self::datagram_readiness(&socket) | libc::EPOLLOUT
+                    readable | failed | Self::datagram_readiness(&socket)
                 }
                 Err(_) => libc::EPOLLERR,
             },
@@ -45,17 +45,18 @@ impl Cluster {
         ready as u32
     }
 
-    /// What shutdown(2) makes of a datagram socket's readiness: Linux's `datagram_poll()`.
+    /// Readiness of a datagram socket without what it has received: Linux's `datagram_poll()`.
     fn datagram_readiness(socket: &Socket) -> i32 {
-        let ended = if socket.is_read_shut { libc::EPOLLIN | libc::EPOLLRDHUP } else { 0 };
-        ended | if socket.is_read_shut && socket.is_write_shut { libc::EPOLLHUP } else { 0 }
+        let ended = if socket.is_read_shut { READABLE | libc::EPOLLRDHUP } else { 0 };
+        let hung_up = if socket.is_read_shut && socket.is_write_shut { libc::EPOLLHUP } else { 0 };
+        ended | hung_up | WRITABLE | libc::EPOLLWRBAND
     }
 
     #[inline]
     pub(crate) fn stream_readiness(&mut self, id: ConnectionId, side: Side) -> u32 {
         let now = self.kernel.now;
         let Some(connection) = self.net.tcp.get(id) else {
-            return (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLHUP | libc::EPOLLRDHUP) as u32;
+            return (READABLE | WRITABLE | libc::EPOLLHUP | libc::EPOLLRDHUP) as u32;
         };
         if connection.end(side).state == State::SynSent {
             return 0;
@@ -69,11 +70,11 @@ impl Cluster {
             self.await_window(id, side);
         }
         let when = |holds: bool, event: i32| if holds { event } else { 0 };
-        let ready = when(is_readable, libc::EPOLLIN)
+        let ready = when(is_readable, READABLE)
             | when(is_ended || !is_open, libc::EPOLLRDHUP)
             | when(is_ended && is_finished || !is_open, libc::EPOLLHUP)
             | when(has_error, libc::EPOLLERR)
-            | when(is_writable, libc::EPOLLOUT);
+            | when(is_writable, WRITABLE);
         ready as u32
     }
 
