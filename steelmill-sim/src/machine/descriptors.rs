@@ -345,7 +345,7 @@ impl Cluster {
             Object::Inotify(inotify) => inotify.waiters.add(waiter()),
             Object::Timer(timer) => {
                 let unneeded = timer.waiters.add(waiter());
-                self.schedule_timer(id);
+                self.await_timer(id);
                 unneeded
             }
             Object::Content(_) | Object::File(_) => None, // it is always ready

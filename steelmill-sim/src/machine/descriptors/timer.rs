@@ -97,11 +97,15 @@ impl Cluster {
         if has_expired { libc::EPOLLIN as u32 } else { 0 }
     }
 
-    /// Schedules the expiry that somebody waits for. One that has come is told once, until the timer is read.
-    pub(super) fn schedule_timer(&mut self, id: FileId) {
-        if self.timer_readiness(id) != 0 {
-            return;
+    /// Somebody waits for the next expiry. One that has come is told once, until the timer is read.
+    pub(super) fn await_timer(&mut self, id: FileId) {
+        if self.timer_readiness(id) == 0 {
+            self.schedule_timer(id);
         }
+    }
+
+    /// Schedules the expiry that somebody waits for, which may have come while the machine was suspended.
+    fn schedule_timer(&mut self, id: FileId) {
         let Object::Timer(timer) = &mut self.descriptors.get(id).object else { return };
         if let (Some(next), false) = (timer.next, timer.is_scheduled) {
             timer.is_scheduled = true;
