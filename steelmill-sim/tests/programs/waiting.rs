@@ -13,6 +13,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use steelmill_sim::{Seed, check};
+
 use crate::both;
 
 /// So long takes whatever is on its way, on a busy machine.
@@ -360,6 +362,39 @@ fn a_spin_lock_is_had_when_the_thread_that_holds_it_gives_it_back() {
             let malformed = libc::timespec { tv_sec: 0, tv_nsec: -1 };
             assert_eq!(thrd_sleep(&raw const malformed, std::ptr::null_mut()), -2);
         }
+        Ok(())
+    });
+}
+
+/// CLOCK_BOOTTIME goes on while a machine is suspended: who waits for such a timer is woken with it (timerfd_create(2)).
+#[test]
+fn a_timer_ends_while_its_machine_is_suspended() {
+    fn waits() -> IoResult<()> {
+        let begun = std::time::Instant::now();
+        let value = libc::itimerspec {
+            it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
+            it_value: libc::timespec { tv_sec: 10, tv_nsec: 0 },
+        };
+        // SAFETY: the setting is valid for a read, and the counter for a write of its size.
+        unsafe {
+            let timer = libc::timerfd_create(libc::CLOCK_BOOTTIME, 0);
+            assert_eq!(libc::timerfd_settime(timer, 0, &raw const value, std::ptr::null_mut()), 0);
+            let mut count = 0_u64;
+            assert_eq!(libc::read(timer, (&raw mut count).cast(), 8), 8);
+            assert_eq!(count, 1);
+            libc::close(timer);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(2), "the monotonic clock stood still");
+        Ok(())
+    }
+    check(Seed(1), |sim| async move {
+        let program = sim.program("program", waits).start().await?;
+        sim.clock().sleep(Duration::from_secs(1)).await;
+        program.suspend();
+        sim.clock().sleep(Duration::from_secs(60)).await;
+        program.wake();
+        let life = program.ended().await;
+        anyhow::ensure!(life.is_success(), "{life}");
         Ok(())
     });
 }
