@@ -36,18 +36,24 @@ pub(crate) fn typed_answers(acts: &[Act], port: u16, seed: u64) -> Vec<String> {
 /// The answers of the simulation, one for each step; the failure of the run as the last one.
 pub(crate) fn answers(program: &[Step], port: u16, seed: u64) -> Vec<String> {
     let program: Arc<[Step]> = program.into();
-    let answers = Arc::new(Mutex::new(Vec::new()));
+    on_a_machine(seed, move |note| {
+        let mut course = Course::new(Host { own4: OWN.0, own6: OWN.1, port });
+        for step in program.iter() {
+            let answer = course.call(*step);
+            std::thread::sleep(PAUSE);
+            note(format!("{answer}{}", course.changes()));
+        }
+    })
+}
+
+/// What a `main` on a machine notes; the failure of the run as the last one.
+pub(crate) fn on_a_machine(seed: u64, main: impl Fn(&dyn Fn(String)) + Send + Sync + 'static) -> Vec<String> {
+    let (main, answers) = (Arc::new(main), Arc::new(Mutex::new(Vec::new())));
     let outcome = simulate(Settings::new(Seed(seed)), &|sim| {
-        let (program, answers) = (program.clone(), answers.clone());
+        let (main, answers) = (main.clone(), answers.clone());
         async move {
             let host = sim.program("host", move || {
-                let mut course = Course::new(Host { own4: OWN.0, own6: OWN.1, port });
-                for step in program.iter() {
-                    let answer = course.call(*step);
-                    std::thread::sleep(PAUSE);
-                    let answer = format!("{answer}{}", course.changes());
-                    answers.lock().expect("no step panics").push(answer);
-                }
+                main(&|answer| answers.lock().expect("no step panics").push(answer));
             });
             assert_eq!(host.address(), OWN.0, "Linux is given the machine's address");
             let life = host.start().await?.ended().await;

@@ -123,6 +123,20 @@ fn sockets_at_two_interfaces_may_have_one_port() {
 }
 
 #[test]
+fn a_connect_that_binds_to_an_interface_shares_the_port_too() {
+    both_answer(&[
+        (Socket { id: 0, family: V6, kind: Datagram }, "ok 0:out"),
+        (Bind { id: 0, to: At(Any6, 1) }, "ok"),
+        (Connect { id: 0, to: At(LinkGroup(1), 1) }, "ENETUNREACH"),
+        (Socket { id: 1, family: V6, kind: Datagram }, "ok 1:out"),
+        (Bind { id: 1, to: At(LinkGroup(2), 1) }, "ok"),
+        (Connect { id: 0, to: Unspecified }, "ok"),
+        (Socket { id: 2, family: V6, kind: Datagram }, "ok 2:out"),
+        (Bind { id: 2, to: At(LinkGroup(1), 1) }, "EADDRINUSE"),
+    ]);
+}
+
+#[test]
 fn an_address_that_is_no_source_is_found_before_an_interface_that_is_none() {
     both_answer(&[
         (Socket { id: 0, family: V6, kind: Datagram }, "ok 0:out"),

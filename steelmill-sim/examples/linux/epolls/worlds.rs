@@ -4,11 +4,10 @@
     reason = "this is a program as people write them, and Linux takes real time"
 )]
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use steelmill_sim::{Seed, Settings, simulate};
-
+use super::super::simulated::on_a_machine;
 use super::Turn;
 use super::course::Course;
 
@@ -30,24 +29,12 @@ pub(crate) fn real(program: &[Turn], _: u16, is_patient: bool) -> Option<Vec<Str
 /// The answers of the simulation, one for each call; the failure of the run as the last one.
 pub(crate) fn simulated(program: &[Turn], _: u16, seed: u64) -> Vec<String> {
     let program: Arc<[Turn]> = program.into();
-    let answers = Arc::new(Mutex::new(Vec::new()));
-    let outcome = simulate(Settings::new(Seed(seed)), &|sim| {
-        let (program, answers) = (program.clone(), answers.clone());
-        async move {
-            let host = sim.program("host", move || {
-                let mut course = Course::default();
-                for turn in program.iter() {
-                    let answer = course.call(*turn);
-                    std::thread::sleep(PAUSE);
-                    answers.lock().expect("no call panics").push(answer);
-                }
-            });
-            let life = host.start().await?.ended().await;
-            anyhow::ensure!(life.is_success(), "{life}");
-            Ok(())
+    on_a_machine(seed, move |note| {
+        let mut course = Course::default();
+        for turn in program.iter() {
+            let answer = course.call(*turn);
+            std::thread::sleep(PAUSE);
+            note(answer);
         }
-    });
-    let mut answers = std::mem::take(&mut *answers.lock().expect("no call panics"));
-    answers.extend(outcome.failure.map(|failure| format!("the run fails: {failure}")));
-    answers
+    })
 }

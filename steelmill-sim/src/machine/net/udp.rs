@@ -340,20 +340,19 @@ impl Cluster {
             let code = if peer.is_ipv4() { libc::EAFNOSUPPORT } else { libc::ENETUNREACH };
             return Err(address::os_error(code));
         }
-        socket.options.connect_to_interface(peer).map_err(address::os_error)?;
+        let mut options = socket.options;
+        let connected = options.connect_to_interface(peer);
+        self.udp_set_options(id, options);
+        connected.map_err(address::os_error)?;
+        let socket = self.net.udp.get(id)?;
         socket.check_way(peer)?;
-        let local = socket.local_for(peer);
-        let (peer, _) = self.net.addresses.route(local, peer, socket.machine)?;
+        let (machine, local) = (socket.machine, socket.local_for(peer));
+        let (peer, _) = self.net.addresses.route(local, peer, machine)?;
         let of_many =
             address::is_of_many(peer.ip()).then(|| self.way_to_many(id, local, peer.ip())).transpose()?;
-        let socket = self.net.udp.get(id)?;
-        if address::is_broadcast(peer.ip()) && !socket.options.broadcast {
-            return Err(address::os_error(libc::EACCES));
-        }
-        socket.peer = Some(peer);
-        let machine = socket.machine;
         let source = of_many.map_or_else(|| self.net.addresses.source(peer.ip(), machine), |way| way.source);
         let socket = self.net.udp.get(id)?;
+        socket.peer = Some(peer);
         // A connected socket has the one address its packets come from, and leaves the wildcard.
         if address::canonical(socket.local).ip().is_unspecified() {
             self.udp_relocate(id, source);
@@ -377,7 +376,11 @@ impl Cluster {
     /// arrived stays.
     pub(super) fn udp_disconnect(&mut self, id: SocketId) -> io::Result<()> {
         let socket = self.net.udp.get(id)?;
-        (socket.peer, socket.options.interface) = (None, None);
+        socket.peer = None;
+        let mut options = socket.options;
+        options.interface = None;
+        self.udp_set_options(id, options);
+        let socket = self.net.udp.get(id)?;
         let (has_own_address, has_own_port) = (socket.has_own_address, socket.has_own_port);
         if !has_own_address {
             let any = address::any(socket.local.is_ipv6());
@@ -428,10 +431,6 @@ impl Cluster {
         let (target, machine) = self.net.addresses.route(local, target, from)?;
         let of_many =
             address::is_of_many(target.ip()).then(|| self.way_to_many(id, local, target.ip())).transpose()?;
-        let socket = self.net.udp.get(id)?;
-        if address::is_broadcast(target.ip()) && !socket.options.broadcast {
-            return Err(address::os_error(libc::EACCES));
-        }
         if bytes.len() > payload_max(target) {
             return Err(address::os_error(libc::EMSGSIZE));
         }

@@ -154,7 +154,8 @@ impl Cluster {
     /// By which interface a socket sends to a group or to all, and from which address.
     ///
     /// # Errors
-    /// As `ip_route_output_key_hash_rcu()` of Linux: `EINVAL` for another interface from a loopback address.
+    /// As `ip_route_output_key_hash_rcu()` and `udp_sendmsg()` of Linux: `EINVAL` for another interface from a loopback address, and
+    /// `EACCES` for a broadcast without permission.
     #[cold]
     pub(super) fn way_to_many(
         &mut self,
@@ -182,6 +183,9 @@ impl Cluster {
         };
         if is_own_loopback && interface != LOOPBACK {
             return Err(address::os_error(libc::EINVAL));
+        }
+        if address::is_broadcast(target) && !options.broadcast {
+            return Err(address::os_error(libc::EACCES));
         }
         let chosen = options.multicast_source().filter(|_| target.is_multicast()).map(IpAddr::V4);
         // Loopback has no address of its own for others (`inet_select_addr()`).
